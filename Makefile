@@ -1,0 +1,20 @@
+# One page of commands; see README.md. `make test` and `make demo` install what they need and say so.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+
+.PHONY: build deps test rust-test
+
+build:
+	cargo build --locked --release
+
+# Installs the Debian packages that the build and the tests need, where they are missing.
+deps:
+	@cmake/deps.sh
+
+test: deps rust-test
+
+rust-test:
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo test --locked

@@ -1,0 +1,1 @@
+//! ctl: see docs/architecture.md.

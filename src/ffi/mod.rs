@@ -1,0 +1,1 @@
+//! ffi: see docs/architecture.md.

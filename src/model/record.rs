@@ -1,0 +1,115 @@
+//! What the journal keeps. An [`Entry`] is applied whole or not at all.
+
+use serde::{Deserialize, Serialize};
+
+use super::event::{Answer, Event, EventSet, EventType, MountBody};
+use super::handle::{FsId, Handle};
+use super::ids::{ClientId, RequestId, Sequence, SessionId, Token};
+
+/// `dm_right_t`, ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Right {
+    /// `DM_RIGHT_NULL`.
+    Null,
+    /// `DM_RIGHT_SHARED`.
+    Shared,
+    /// `DM_RIGHT_EXCL`.
+    Exclusive,
+}
+
+/// One change of state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub enum Record {
+    /// A session begins.
+    SessionCreated { session: SessionId, info: Vec<u8> },
+    /// A session goes on under a new id and string; the old id is dead.
+    SessionAssumed {
+        old: SessionId,
+        new: SessionId,
+        info: Vec<u8>,
+    },
+    /// A session ends, with its dispositions.
+    SessionDestroyed { session: SessionId },
+    /// An event enters the queue of a session; `None`: it waits for a disposition of its kind on `fs`.
+    EventQueued {
+        session: Option<SessionId>,
+        fs: Option<FsId>,
+        event: Event,
+    },
+    /// `dm_create_userevent`: outstanding from the start.
+    UserEventCreated { session: SessionId, event: Event },
+    /// Messages were received: synchronous ones are outstanding now, asynchronous ones gone.
+    EventsReceived {
+        session: SessionId,
+        sequences: Vec<Sequence>,
+    },
+    /// An outstanding event was answered; rights and holds of its token end.
+    EventAnswered {
+        session: SessionId,
+        token: Token,
+        answer: Answer,
+    },
+    /// An outstanding event moved to another session. The token stays the same number.
+    EventMoved {
+        from: SessionId,
+        token: Token,
+        to: SessionId,
+    },
+    /// An event that nobody received is withdrawn: its originator is gone.
+    EventWithdrawn { sequence: Sequence },
+    /// `dm_set_disp` on a file system: the bits of `mask` are replaced by those of `events`.
+    DispositionSet {
+        session: SessionId,
+        fs: FsId,
+        events: EventSet,
+        mask: EventSet,
+    },
+    /// `dm_set_disp` on the global handle.
+    MountInterestSet {
+        session: SessionId,
+        interested: bool,
+    },
+    /// `dm_set_eventlist` on a file system: the whole list after the change.
+    EventListSet { fs: FsId, events: EventSet },
+    /// `dm_set_return_on_destroy`.
+    ReturnOnDestroySet {
+        fs: FsId,
+        registration: Option<(SessionId, [u8; 8])>,
+    },
+    /// The right that a token holds from now on; `Null` ends it.
+    RightSet {
+        token: Token,
+        handle: Handle,
+        right: Right,
+    },
+    /// `dm_obj_ref_hold` and `_rele`.
+    HoldSet {
+        token: Token,
+        handle: Handle,
+        held: bool,
+    },
+    /// A file system is served from now on.
+    FsAdded { fs: FsId, mount: MountBody },
+    /// A file system is gone: its dispositions and list end.
+    FsDropped { fs: FsId },
+    /// A MOUNT event was answered DONTCARE: these sessions were asked.
+    MountAsked {
+        sequence: Sequence,
+        session: SessionId,
+    },
+    /// A client process is gone for good: its kept reply goes.
+    ClientGone { client: ClientId },
+    /// An event of this kind was dropped, as nobody has its disposition; counted for `dmctl status`.
+    EventUnwanted { fs: FsId, kind: EventType },
+}
+
+/// What one append of the journal holds: applied whole or not at all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The changes, in order.
+    pub records: Vec<Record>,
+    /// The request that caused them and its encoded reply, so that a request which is sent again
+    /// after the death of a worker is answered and not carried out twice.
+    pub reply: Option<(RequestId, Vec<u8>)>,
+}

@@ -1,0 +1,350 @@
+//! What goes over the control socket: one `SOCK_SEQPACKET` packet is one postcard-encoded [`Call`] or [`Back`].
+//!
+//! A connection carries one request at a time. `Request::Enter` and `Request::Mount` move descriptors
+//! with SCM_RIGHTS. A request whose worker died is sent again over a new connection with the same
+//! [`RequestId`] and `again` set; the engine answers it from its kept reply if it was carried out.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::event::{Event, EventSet, MountBody};
+use crate::model::file::{AttrChange, Kinds, Region};
+use crate::model::handle::{FsId, Handle};
+use crate::model::ids::{ClientId, RequestId, Sequence, SessionId, Token};
+use crate::model::record::Right;
+use crate::model::{Answer, DmError};
+
+/// Changes with every incompatible change of this module.
+pub const VERSION: u32 = 1;
+/// The longest packet: a DM attribute of 64 KiB, or a batch of event messages, and room for the rest.
+pub const PACKET_BYTES_MAX: usize = 160 * 1024;
+/// `DM_CONFIG_MAX_MESSAGE_DATA`.
+pub const MESSAGE_BYTES_MAX: usize = 3960;
+
+/// One packet from a client.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Call {
+    /// The first packet of a connection.
+    Hello {
+        /// [`VERSION`] of the client.
+        version: u32,
+        /// Its connection slot.
+        client: ClientId,
+    },
+    /// A request; the answer is `Back::Done` with the same number.
+    Do {
+        /// Names the request.
+        id: RequestId,
+        /// It was sent before, to a worker that is dead.
+        again: bool,
+        /// What to do.
+        request: Request,
+    },
+    /// Gives up waiting for request `number`; it is answered all the same, `Interrupted` if it had not happened.
+    GiveUp {
+        /// The number of the waiting request.
+        number: u64,
+    },
+    /// Ends what `Request::Enter` began. No answer.
+    Leave,
+}
+
+/// One packet to a client.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Back {
+    /// Answers `Call::Hello`.
+    Welcome {
+        /// Grows with each worker of this daemon.
+        generation: u64,
+    },
+    /// The daemon refuses the client.
+    Refused {
+        /// For the log.
+        reason: String,
+    },
+    /// Answers request `number`.
+    Done {
+        /// The number of the request.
+        number: u64,
+        /// What came of it.
+        outcome: Result<Reply, DmError>,
+    },
+}
+
+/// Session, handle and token as every file call has them. `token` `None` is `DM_NO_TOKEN`;
+/// a token that no application can hold (0, negative) was refused before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// The session.
+    pub session: SessionId,
+    /// The object.
+    pub handle: Handle,
+    /// The token, or none.
+    pub token: Option<Token>,
+}
+
+/// How `Request::Enter` opens the object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OpenFor {
+    /// O_PATH: stat and xattrs by /proc/self/fd; any kind.
+    Look,
+    /// Reading data or a directory.
+    Read,
+    /// Writing data.
+    Write,
+}
+
+/// A managed file system, as `dm_path_to_handle` and `dmctl status` need it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FsEntry {
+    /// Its id.
+    pub fs: FsId,
+    /// What its MOUNT event said.
+    pub mount: MountBody,
+    /// `xfs`, `ext4`, `btrfs`.
+    pub kind: String,
+    /// `fanotify`.
+    pub source: String,
+    /// `st_dev` of its objects; a path on another device is not in it.
+    pub device: u64,
+    /// Events that its source produces.
+    pub events: EventSet,
+    /// Its event list.
+    pub list: EventSet,
+}
+
+/// What a client may ask.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub enum Request {
+    /// Is anybody there? Measures the socket, too.
+    Ping,
+    CreateSession {
+        old: Option<SessionId>,
+        info: Vec<u8>,
+    },
+    DestroySession {
+        session: SessionId,
+    },
+    GetAllSessions,
+    QuerySession {
+        session: SessionId,
+    },
+
+    /// Reserves messages for this connection; `Commit` takes them, `Call::Leave` or its end gives them back.
+    /// `count_max` 0: as many as fit; `bytes_max`: room in the caller's buffer, as `EventMessage` sizes it.
+    GetEvents {
+        session: SessionId,
+        count_max: u32,
+        bytes_max: u64,
+        wait: bool,
+    },
+    /// The messages are in the caller's buffer. Fails with `Again` if the reservation was lost: ask anew.
+    Commit {
+        session: SessionId,
+        sequences: Vec<Sequence>,
+    },
+    RespondEvent {
+        session: SessionId,
+        token: Token,
+        answer: Answer,
+    },
+    MoveEvent {
+        from: SessionId,
+        token: Token,
+        to: SessionId,
+    },
+    FindEvent {
+        session: SessionId,
+        token: Token,
+    },
+    GetAllTokens {
+        session: SessionId,
+    },
+    CreateUserEvent {
+        session: SessionId,
+        data: Vec<u8>,
+    },
+    SendMessage {
+        session: SessionId,
+        synchronous: bool,
+        data: Vec<u8>,
+    },
+    Pending {
+        session: SessionId,
+        token: Token,
+        delay_ms: u64,
+    },
+
+    SetDisposition {
+        target: Target,
+        events: EventSet,
+        mask: EventSet,
+    },
+    GetAllDispositions {
+        session: SessionId,
+    },
+    /// On a file system or an object.
+    SetEventList {
+        target: Target,
+        events: EventSet,
+        mask: EventSet,
+    },
+    GetEventList {
+        target: Target,
+    },
+    SetReturnOnDestroy {
+        target: Target,
+        name: [u8; 8],
+        enable: bool,
+    },
+
+    RequestRight {
+        target: Target,
+        wait: bool,
+        right: Right,
+    },
+    ReleaseRight {
+        target: Target,
+    },
+    QueryRight {
+        target: Target,
+    },
+    UpgradeRight {
+        target: Target,
+    },
+    DowngradeRight {
+        target: Target,
+    },
+    Hold {
+        target: Target,
+    },
+    Release {
+        target: Target,
+    },
+    QueryHold {
+        target: Target,
+    },
+
+    /// Takes `right` on the object for this connection (waits for others; no right is taken where the token
+    /// holds it), opens the object, and replies with its descriptor. `Call::Leave` ends it.
+    Enter {
+        target: Target,
+        right: Right,
+        kinds: Kinds,
+        open: OpenFor,
+    },
+    SetRegions {
+        target: Target,
+        regions: Vec<Region>,
+        sync: bool,
+    },
+    PunchHole {
+        target: Target,
+        offset: u64,
+        length: u64,
+    },
+    SetAttribute {
+        target: Target,
+        name: [u8; 8],
+        set_dtime: bool,
+        value: Vec<u8>,
+        sync: bool,
+    },
+    RemoveAttribute {
+        target: Target,
+        name: [u8; 8],
+        set_dtime: bool,
+        sync: bool,
+    },
+    SetFileAttr {
+        target: Target,
+        change: AttrChange,
+    },
+    SyncFile {
+        target: Target,
+    },
+    GetMountInfo {
+        target: Target,
+    },
+
+    /// All managed file systems.
+    FileSystems,
+    /// A file system is about to be mounted, or (`manage`) is mounted already. With a descriptor: the
+    /// detached mount from fsmount(2), or the mounted root. MOUNT is delivered; the reply comes after its answer.
+    Mount {
+        path: Vec<u8>,
+        device: Vec<u8>,
+        read_only: bool,
+        manage: bool,
+        force: bool,
+    },
+    /// PREUNMOUNT (unless `forced`) is delivered and answered; then the caller unmounts.
+    PrepareUnmount {
+        fs: FsId,
+        forced: bool,
+    },
+    /// The unmount is done (or failed with `errno`): UNMOUNT is delivered.
+    Unmounted {
+        fs: FsId,
+        errno: i32,
+        forced: bool,
+    },
+    /// For `dmctl status` and `explain`: what the worker alone knows.
+    Status,
+}
+
+/// What the daemon says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct StatusReply {
+    pub supervisor_pid: u32,
+    pub worker_pid: u32,
+    pub generation: u64,
+    pub started_ms: u64,
+    pub journal: String,
+    pub events_blocked: u64,
+    pub connections: u64,
+    /// Calls that wait, in words: (pid of the caller, what for).
+    pub waiting: Vec<(u32, String)>,
+}
+
+/// What a request gave.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub enum Reply {
+    Nothing,
+    Session(SessionId),
+    Sessions(Vec<SessionId>),
+    Info(Vec<u8>),
+    Events(Vec<Event>),
+    Token(Token),
+    Tokens(Vec<Token>),
+    /// `dm_send_msg` SYNC was answered.
+    Answered(Answer),
+    Dispositions(Vec<(FsId, EventSet)>),
+    EventList(EventSet),
+    Right(Right),
+    Held(bool),
+    /// The object is open; one descriptor comes along. `kind` is one of `Kinds`.
+    Entered {
+        kind: Kinds,
+    },
+    /// `dm_set_region`: is what is kept exactly what was asked?
+    Exact(bool),
+    MountInfo(MountBody),
+    FileSystems(Vec<FsEntry>),
+    Managed(FsId),
+    Status(Box<StatusReply>),
+}
+
+/// The bytes of a packet.
+pub fn encode<T: Serialize>(message: &T) -> Vec<u8> {
+    // Writing into a Vec fails only for types that cannot be serialised; the tests encode each variant.
+    postcard::to_stdvec(message).unwrap_or_default()
+}
+
+/// Reads a packet; `None` if it is no such message or has bytes left over.
+pub fn decode<'a, T: Deserialize<'a>>(packet: &'a [u8]) -> Option<T> {
+    let (message, rest) = postcard::take_from_bytes(packet).ok()?;
+    rest.is_empty().then_some(message)
+}

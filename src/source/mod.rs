@@ -1,0 +1,82 @@
+//! Event sources: what sees the accesses of users and holds them.
+//!
+//! A source finds the operations and blocks them, looks at regions and lists, and hands events to the
+//! [`EventSink`]; it carries out what must be ordered against its events (regions, punching).
+
+pub mod fanotify;
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use crate::fs::Mount;
+use crate::model::event::{EventBody, EventSet, EventType};
+use crate::model::file::Region;
+use crate::model::handle::{FsId, Handle};
+use crate::model::ids::Serial;
+use crate::model::{Answer, DmError};
+
+/// What the engine is for a source.
+pub trait EventSink: Send + Sync {
+    /// The event list of the file system (namespace, ATTRIBUTE, CLOSE, DESTROY ...).
+    fn list(&self, fs: FsId) -> EventSet;
+    /// Queues an event. A synchronous one is answered later by [`EventSource::answer`] with the same serial;
+    /// one that no session wants waits for a disposition. `pid` is for people.
+    /// `serial` is `None` for asynchronous events, which are dropped where nobody has the disposition.
+    fn queue(&self, fs: FsId, kind: EventType, body: EventBody, serial: Option<Serial>, pid: u32);
+    /// The operation behind a synchronous event is gone (its process was killed).
+    fn withdraw(&self, serial: Serial);
+    /// Is there an event with this serial that is not answered? Used after the start of a worker.
+    fn knows(&self, serial: Serial) -> bool;
+    /// The last mount of the file system is gone, and nobody told before: UNMOUNT is delivered, the file system dropped.
+    fn unmounted(&self, fs: FsId);
+    /// An object was destroyed: the engine adds the attribute copy and queues DESTROY if it is wanted
+    /// (`listed`: the object's own list has DESTROY).
+    fn destroyed(&self, handle: Handle, listed: bool);
+}
+
+/// What the change of a file's regions or a punch ended in, when it did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// The regions are kept exactly as asked.
+    pub exact: bool,
+}
+
+/// One event source of the worker. All functions may be called from any thread.
+pub trait EventSource: Send + Sync {
+    /// `fanotify`, `fuse`.
+    fn name(&self) -> &'static str;
+    /// Events that it produces.
+    fn events(&self) -> EventSet;
+    /// Begins to serve a file system: private mount, marks. From the return on each access of each user
+    /// is seen. `mount_fd` is a directory descriptor of the mount: a detached one, or one that users see.
+    fn attach(&self, mount_fd: OwnedFd) -> Result<Arc<Mount>, DmError>;
+    /// Ends it: private mount and marks go.
+    fn detach(&self, fs: FsId);
+    /// Is the file system visible to users in some way (mounted), as far as the source can tell?
+    fn mount(&self, fs: FsId) -> Option<Arc<Mount>>;
+    /// All file systems that it serves.
+    fn mounts(&self) -> Vec<Arc<Mount>>;
+    /// Answers a blocked operation. Never blocks; an unknown serial is ignored.
+    fn answer(&self, serial: Serial, answer: Answer);
+    /// The engine is about to record the answer: kept in the arena, so that the next worker can give it.
+    fn intend(&self, serial: Serial, answer: Answer);
+    /// The originator is non-blocking and `dm_pending` was called: EAGAIN to it. `false`: it blocks.
+    fn pending(&self, serial: Serial) -> bool;
+    /// Writes the regions of a file and applies them: when it returns no access misses them.
+    fn set_regions(
+        &self,
+        handle: Handle,
+        regions: &[Region],
+        sync: bool,
+    ) -> Result<Changed, DmError>;
+    /// Writes the event list of an object and applies it.
+    fn set_event_list(&self, handle: Handle, events: EventSet, sync: bool) -> Result<(), DmError>;
+    /// Frees the blocks of a range under the order of docs/architecture.md; `again`: the request was sent before.
+    fn punch(&self, handle: Handle, offset: u64, length: u64, again: bool) -> Result<(), DmError>;
+    /// Makes no event itself: the list of a file system changed (`dm_set_eventlist`, dispositions).
+    fn list_changed(&self, fs: FsId);
+    /// Operations that are blocked now: (serial, process, since CLOCK_REALTIME ms).
+    fn blocked(&self) -> Vec<(Serial, u32, u64)>;
+    /// Starts the threads that read events; first takes up what an earlier worker left in the arena.
+    fn start(self: Arc<Self>, sink: Arc<dyn EventSink>) -> Result<(), DmError>;
+}
