@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::event::EventSet;
+use super::handle::Handle;
+
 /// A managed region (`dm_region_t`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Region {
@@ -51,4 +54,101 @@ impl Kinds {
     pub const fn has(self, one: Self) -> bool {
         self.0 & one.0 != 0
     }
+}
+
+/// `DM_AT_*`, SGI numbering: what a call should fill in or set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AttrMask(pub u32);
+
+#[allow(missing_docs)]
+impl AttrMask {
+    pub const MODE: Self = Self(0x0001);
+    pub const UID: Self = Self(0x0002);
+    pub const GID: Self = Self(0x0004);
+    pub const ATIME: Self = Self(0x0008);
+    pub const MTIME: Self = Self(0x0010);
+    pub const CTIME: Self = Self(0x0020);
+    pub const SIZE: Self = Self(0x0040);
+    pub const DTIME: Self = Self(0x0080);
+    pub const HANDLE: Self = Self(0x0100);
+    pub const EMASK: Self = Self(0x0200);
+    pub const PMANR: Self = Self(0x0400);
+    pub const PATTR: Self = Self(0x0800);
+    pub const STAT: Self = Self(0x1000);
+    pub const CFLAG: Self = Self(0x2000);
+    pub const FOPEN: Self = Self(0x4000);
+    /// What `dm_set_fileattr` takes.
+    pub const SETTABLE: Self = Self(0x00ff);
+    /// What `dm_get_fileattr` takes.
+    pub const READABLE: Self = Self(0x7e80);
+    /// What the bulk calls take.
+    pub const SCANNABLE: Self = Self(0x3f80);
+
+    /// Does the mask have that bit?
+    pub const fn has(self, bit: Self) -> bool {
+        self.0 & bit.0 != 0
+    }
+    /// Has it no bits but those?
+    pub const fn is_within(self, bits: Self) -> bool {
+        self.0 & !bits.0 == 0
+    }
+}
+
+/// What `dm_stat_t` says of an object. Times are whole seconds, as there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct ObjectStat {
+    /// `dt_handle`.
+    pub handle: Option<Handle>,
+    /// `dt_emask`: its own list and the flags of its regions.
+    pub events: EventSet,
+    /// `dt_pers`: it has DM attributes.
+    pub has_attributes: bool,
+    /// `dt_pmanreg`.
+    pub has_regions: bool,
+    pub dtime: i64,
+    /// `dt_change`.
+    pub change: u64,
+    pub device: u64,
+    pub inode: u64,
+    /// Type and permission bits.
+    pub mode: u32,
+    pub links: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub rdev: u64,
+    pub size: u64,
+    pub atime: i64,
+    pub mtime: i64,
+    pub ctime: i64,
+    pub block_bytes: u32,
+    /// Of 512 bytes.
+    pub blocks: u64,
+    pub generation: u32,
+    /// `dt_fopen`: somebody has it open.
+    pub is_open: bool,
+}
+
+/// A piece of a file, of `dm_get_allocinfo`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extent {
+    /// It has blocks (`DM_EXTENT_RES`), or it is a hole.
+    pub resident: bool,
+    /// First byte.
+    pub offset: u64,
+    /// Bytes.
+    pub length: u64,
+}
+
+/// `dm_dioinfo_t`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DioInfo {
+    /// Alignment of memory.
+    pub memory_bytes: u32,
+    /// Smallest transfer and alignment of the offset.
+    pub transfer_bytes_min: u32,
+    /// Largest transfer.
+    pub transfer_bytes_max: u32,
+    /// Nothing but direct I/O works.
+    pub direct_only: bool,
 }

@@ -233,6 +233,13 @@ pub enum Request {
         kinds: Kinds,
         open: OpenFor,
     },
+    /// Opens an object for a call that has no session (`dm_handle_to_path`, `dm_get_config`): no right is
+    /// taken, nothing has to be left. The reply is as for `Enter`; for a file-system handle it is its root.
+    Look {
+        handle: Handle,
+        kinds: Kinds,
+        open: OpenFor,
+    },
     SetRegions {
         target: Target,
         regions: Vec<Region>,
