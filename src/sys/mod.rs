@@ -1,1 +1,5 @@
-//! sys: see docs/architecture.md.
+//! Raw system calls and what needs `unsafe` around them; nothing of DMAPI.
+
+pub mod clock;
+pub mod process;
+pub mod socket;
