@@ -1,5 +1,7 @@
 //! Raw system calls and what needs `unsafe` around them; nothing of DMAPI.
 
 pub mod clock;
+pub mod packet;
 pub mod process;
+pub mod signal;
 pub mod socket;
