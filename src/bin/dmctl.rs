@@ -1,5 +1,5 @@
 //! The operator's command. Arguments, then one call.
 
 fn main() -> std::process::ExitCode {
-    std::process::ExitCode::FAILURE
+    dmapi::ctl::run()
 }
