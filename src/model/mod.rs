@@ -9,6 +9,7 @@ pub mod event;
 pub mod file;
 pub mod handle;
 pub mod ids;
+pub mod message;
 pub mod record;
 
 pub use error::DmError;

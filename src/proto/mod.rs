@@ -131,7 +131,7 @@ pub enum Request {
     },
 
     /// Reserves messages for this connection; `Commit` takes them, `Call::Leave` or its end gives them back.
-    /// `count_max` 0: as many as fit; `bytes_max`: room in the caller's buffer, as `EventMessage` sizes it.
+    /// `count_max` 0: as many as fit; `bytes_max`: room in the caller's buffer, as `Event::message_bytes` counts.
     GetEvents {
         session: SessionId,
         count_max: u32,
