@@ -3,6 +3,7 @@
 //! A source finds the operations and blocks them, looks at regions and lists, and hands events to the
 //! [`EventSink`]; it carries out what must be ordered against its events (regions, punching).
 
+pub mod arena;
 pub mod fanotify;
 
 use std::os::fd::OwnedFd;
@@ -15,7 +16,7 @@ use crate::model::handle::{FsId, Handle};
 use crate::model::ids::Serial;
 use crate::model::{Answer, DmError};
 
-/// What the engine is for a source.
+/// What the engine is for a source. A source holds no lock of its own while it calls.
 pub trait EventSink: Send + Sync {
     /// The event list of the file system (namespace, ATTRIBUTE, CLOSE, DESTROY ...).
     fn list(&self, fs: FsId) -> EventSet;
@@ -29,8 +30,9 @@ pub trait EventSink: Send + Sync {
     fn knows(&self, serial: Serial) -> bool;
     /// The last mount of the file system is gone, and nobody told before: UNMOUNT is delivered, the file system dropped.
     fn unmounted(&self, fs: FsId);
-    /// An object was destroyed: the engine adds the attribute copy and queues DESTROY if it is wanted
-    /// (`listed`: the object's own list has DESTROY).
+    /// An object was destroyed: the engine adds the attribute copy and queues DESTROY if it is wanted.
+    /// `listed`: this worker saw DESTROY in the object's own list. The object is gone, so a list that was
+    /// set under an earlier worker is known to the engine only, which keeps a copy beside the journal.
     fn destroyed(&self, handle: Handle, listed: bool);
 }
 
@@ -56,7 +58,8 @@ pub trait EventSource: Send + Sync {
     fn mount(&self, fs: FsId) -> Option<Arc<Mount>>;
     /// All file systems that it serves.
     fn mounts(&self) -> Vec<Arc<Mount>>;
-    /// Answers a blocked operation. Never blocks; an unknown serial is ignored.
+    /// Answers a blocked operation. Never waits for a user or an application, and never calls the sink;
+    /// an unknown serial is ignored.
     fn answer(&self, serial: Serial, answer: Answer);
     /// The engine is about to record the answer: kept in the arena, so that the next worker can give it.
     fn intend(&self, serial: Serial, answer: Answer);
@@ -79,4 +82,6 @@ pub trait EventSource: Send + Sync {
     fn blocked(&self) -> Vec<(Serial, u32, u64)>;
     /// Starts the threads that read events; first takes up what an earlier worker left in the arena.
     fn start(self: Arc<Self>, sink: Arc<dyn EventSink>) -> Result<(), DmError>;
+    /// Ends the threads; what is blocked stays blocked, for the next worker. For tests and upgrades.
+    fn stop(&self);
 }

@@ -3,5 +3,6 @@
 pub mod clock;
 pub mod packet;
 pub mod process;
+pub mod shared_memory;
 pub mod signal;
 pub mod socket;
