@@ -152,3 +152,14 @@ pub struct DioInfo {
     /// Nothing but direct I/O works.
     pub direct_only: bool,
 }
+
+/// How an object is opened for a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OpenFor {
+    /// O_PATH: stat and xattrs by /proc/self/fd; any kind.
+    Look,
+    /// Reading data or a directory.
+    Read,
+    /// Writing data.
+    Write,
+}

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::event::{Event, EventSet, MountBody};
+pub use crate::model::file::OpenFor;
 use crate::model::file::{AttrChange, Kinds, Region};
 use crate::model::handle::{FsId, Handle};
 use crate::model::ids::{ClientId, RequestId, Sequence, SessionId, Token};
@@ -80,17 +81,6 @@ pub struct Target {
     pub handle: Handle,
     /// The token, or none.
     pub token: Option<Token>,
-}
-
-/// How `Request::Enter` opens the object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum OpenFor {
-    /// O_PATH: stat and xattrs by /proc/self/fd; any kind.
-    Look,
-    /// Reading data or a directory.
-    Read,
-    /// Writing data.
-    Write,
 }
 
 /// A managed file system, as `dm_path_to_handle` and `dmctl status` need it.
