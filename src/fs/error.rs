@@ -1,0 +1,58 @@
+//! Why a directory's file system cannot be served.
+
+use crate::model::DmError;
+
+/// Why [`super::Mount::new`] or [`super::identify::identify`] refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FsError {
+    /// Not xfs, ext4 or btrfs.
+    Unsupported {
+        /// `f_type` of statfs(2).
+        magic: u64,
+    },
+    /// The file system has no UUID to make its id from.
+    NoUuid {
+        /// The errno of FS_IOC_GETFSUUID.
+        errno: i32,
+    },
+    /// A call failed.
+    Os {
+        /// The call.
+        what: &'static str,
+        /// Its errno.
+        errno: i32,
+    },
+}
+
+impl std::fmt::Display for FsError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unsupported { magic } => write!(
+                f,
+                "the file system (type 0x{magic:x}) is not xfs, ext4 or btrfs, which the fanotify source needs; \
+                 other kinds need the FUSE source, which is still to come: use one of the three"
+            ),
+            Self::NoUuid { errno } => write!(
+                f,
+                "the file system tells no UUID ({}), so its handles could not outlive a remount: \
+                 give it one (xfs_admin -U, tune2fs -U) or use kernel 6.9 or newer",
+                std::io::Error::from_raw_os_error(*errno)
+            ),
+            Self::Os { what, errno } => {
+                let error = std::io::Error::from_raw_os_error(*errno);
+                write!(f, "{what} on the file system's root failed: {error}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for FsError {}
+
+impl From<FsError> for DmError {
+    fn from(error: FsError) -> Self {
+        match error {
+            FsError::Unsupported { .. } | FsError::NoUuid { .. } => Self::NotSupported,
+            FsError::Os { errno, .. } => Self::from_errno(errno),
+        }
+    }
+}
