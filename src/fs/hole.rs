@@ -4,22 +4,12 @@ use std::os::fd::BorrowedFd;
 
 use crate::fs::FsKind;
 use crate::model::DmError;
-
-/// A part of a file (`dm_extent_t`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Extent {
-    /// First byte.
-    pub offset: u64,
-    /// Bytes; the last extent is cut at the end of the file.
-    pub length: u64,
-    /// DM_EXTENT_HOLE; else DM_EXTENT_RES.
-    pub hole: bool,
-}
+use crate::model::file::Extent;
 
 /// A piece of the map of a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AllocInfo {
-    /// In order, without gaps, never two holes side by side.
+    /// In order, without gaps, never two holes side by side; the last one is cut at the end of the file.
     pub extents: Vec<Extent>,
     /// More remains, from here (`dm_get_allocinfo` returns 1).
     pub next: Option<u64>,

@@ -19,9 +19,9 @@ pub mod users;
 
 pub use attr::AttrLimits;
 pub use error::FsError;
-pub use hole::{AllocInfo, Extent};
+pub use hole::AllocInfo;
 pub use scan::{BulkScan, DirScan, Found, Want};
-pub use stat::{FileAttr, ObjectAttr};
+pub use stat::FileAttr;
 pub use state::{ObjectState, StateError};
 
 use std::os::fd::OwnedFd;

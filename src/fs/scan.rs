@@ -4,19 +4,18 @@
 use std::os::fd::OwnedFd;
 
 use crate::fs::Mount;
-use crate::fs::ObjectAttr;
 use crate::model::DmError;
-use crate::model::Handle;
+use crate::model::ObjectStat;
 
 /// The location where each scan begins (`dm_init_attrloc`).
 pub const LOCATION_START: u64 = 0;
 
-/// Which parts of an [`ObjectAttr`] are wanted; stat always comes.
+/// Which parts of an [`ObjectStat`] are wanted; handle, generation and stat always come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Want {
-    /// `events` and `managed` (DM_AT_EMASK, DM_AT_PMANR).
+    /// `events` and `has_regions` (DM_AT_EMASK, DM_AT_PMANR).
     pub state: bool,
-    /// `attributes` (DM_AT_PATTR).
+    /// `has_attributes` (DM_AT_PATTR).
     pub attributes: bool,
     /// `dtime` (DM_AT_DTIME).
     pub dtime: bool,
@@ -44,10 +43,9 @@ pub struct Found {
     pub location: u64,
     /// Name in the directory, without NUL; empty in [`BulkScan`].
     pub name: Vec<u8>,
-    /// Its handle; `None` for an entry that belongs to another file system (a subvolume of btrfs).
-    pub handle: Option<Handle>,
-    /// What was wanted.
-    pub attr: ObjectAttr,
+    /// What was wanted. The handle is `None` for an entry that belongs to another file system (a
+    /// subvolume of btrfs).
+    pub stat: ObjectStat,
     /// The DM attribute asked for, if the object has it.
     pub value: Option<Vec<u8>>,
 }

@@ -2,10 +2,11 @@
 
 use std::os::fd::BorrowedFd;
 
+use crate::fs::Mount;
 use crate::fs::Want;
 use crate::model::AttrChange;
 use crate::model::DmError;
-use crate::model::EventSet;
+use crate::model::ObjectStat;
 
 /// The stat(2) part of `dm_stat_t`. Times are seconds and nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,27 +27,13 @@ pub struct FileAttr {
     pub blocks: u64,
 }
 
-/// What one object shows. Parts that were not wanted are empty.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ObjectAttr {
-    /// As stat(2).
-    pub stat: FileAttr,
-    /// `dt_emask`.
-    pub events: EventSet,
-    /// `dt_pmanreg`: there are managed regions.
-    pub managed: bool,
-    /// `dt_pers`: there are DM attributes.
-    pub attributes: bool,
-    /// `dt_dtime`; 0 without DM attributes.
-    pub dtime: (i64, u32),
-    /// `dt_change`: differs after each change of data, attributes, xattrs, and after each punch.
-    pub change: u64,
-}
-
-/// Looks at an object; any descriptor will do.
-pub fn look(fd: BorrowedFd<'_>, want: &Want) -> Result<ObjectAttr, DmError> {
-    let _ = (fd, want);
-    Err(DmError::NotImplemented)
+impl Mount {
+    /// Looks at an object; any descriptor will do. Parts that were not wanted are empty; handle, generation and
+    /// stat always come. `NotManaged` if the object lies in another file system. `is_open` is not told.
+    pub fn look(&self, fd: BorrowedFd<'_>, want: &Want) -> Result<ObjectStat, DmError> {
+        let _ = (fd, want);
+        Err(DmError::NotImplemented)
+    }
 }
 
 /// The stat(2) part alone.
