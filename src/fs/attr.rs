@@ -14,6 +14,9 @@ pub struct AttrLimits {
     pub total_bytes_max: u64,
 }
 
+/// A name, NUL padded, and its value.
+pub type Attribute = ([u8; 8], Vec<u8>);
+
 /// The value of an attribute; `NotFound` if the object has no such one, `Invalid` for the empty name.
 pub fn get(fd: BorrowedFd<'_>, name: &[u8; 8]) -> Result<Vec<u8>, DmError> {
     let _ = (fd, name);
@@ -47,7 +50,7 @@ pub fn names(fd: BorrowedFd<'_>) -> Result<Vec<[u8; 8]>, DmError> {
 }
 
 /// All attributes with their values, sorted by name.
-pub fn list(fd: BorrowedFd<'_>) -> Result<Vec<([u8; 8], Vec<u8>)>, DmError> {
+pub fn list(fd: BorrowedFd<'_>) -> Result<Vec<Attribute>, DmError> {
     let _ = fd;
     Err(DmError::NotImplemented)
 }

@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use crate::fs::attr::Attribute;
 use crate::model::DmError;
 use crate::model::Handle;
 
@@ -15,7 +16,7 @@ pub const VALUE_BYTES_MAX: usize = 256;
 pub fn write(
     state_dir: &Path,
     handle: Handle,
-    attributes: &[([u8; 8], Vec<u8>)],
+    attributes: &[Attribute],
     sync: bool,
 ) -> Result<(), DmError> {
     let _ = (state_dir, handle, attributes, sync);
@@ -23,7 +24,7 @@ pub fn write(
 }
 
 /// The copies of an object, empty if there are none or they are damaged.
-pub fn read(state_dir: &Path, handle: Handle) -> Result<Vec<([u8; 8], Vec<u8>)>, DmError> {
+pub fn read(state_dir: &Path, handle: Handle) -> Result<Vec<Attribute>, DmError> {
     let _ = (state_dir, handle);
     Err(DmError::NotImplemented)
 }
