@@ -9,6 +9,8 @@ pub mod event;
 pub mod file;
 pub mod handle;
 pub mod ids;
+pub mod limits;
+pub mod machine;
 pub mod message;
 pub mod record;
 
@@ -17,4 +19,5 @@ pub use event::{Answer, Event, EventBody, EventSet, EventType, MountBody, Namesp
 pub use file::{AttrChange, AttrMask, DioInfo, Extent, Kinds, ObjectStat, OpenFor, Region};
 pub use handle::{FsId, Handle};
 pub use ids::{ClientId, RequestId, Sequence, Serial, SessionId, Token};
+pub use machine::{Corrupt, Effect, Fate, Model, NewEvent, Plan};
 pub use record::{Entry, Record, Right};

@@ -58,7 +58,10 @@ pub enum Record {
     },
     /// An event that nobody received is withdrawn: its originator is gone.
     EventWithdrawn { sequence: Sequence },
-    /// `dm_set_disp` on a file system: the bits of `mask` are replaced by those of `events`.
+    /// The originator of an event is gone, the event stays and must be answered; the answer goes nowhere.
+    EventOrphaned { sequence: Sequence },
+    /// `dm_set_disp` on a file system: the bits of `mask` are replaced by those of `events`. Events that
+    /// waited for it enter the session's queue.
     DispositionSet {
         session: SessionId,
         fs: FsId,
@@ -72,7 +75,7 @@ pub enum Record {
     },
     /// `dm_set_eventlist` on a file system: the whole list after the change.
     EventListSet { fs: FsId, events: EventSet },
-    /// `dm_set_return_on_destroy`.
+    /// `dm_set_return_on_destroy`; the session takes the disposition of DESTROY too.
     ReturnOnDestroySet {
         fs: FsId,
         registration: Option<(SessionId, [u8; 8])>,
@@ -91,12 +94,14 @@ pub enum Record {
     },
     /// A file system is served from now on.
     FsAdded { fs: FsId, mount: MountBody },
-    /// A file system is gone: its dispositions and list end.
+    /// A file system is gone: its dispositions, list, rights and holds end; what waited on it fails with EIO.
     FsDropped { fs: FsId },
-    /// A MOUNT event was answered DONTCARE: these sessions were asked.
+    /// `session` answered a MOUNT event with DONTCARE: it goes to the next one under a new token, or,
+    /// where nobody is left, the mount proceeds.
     MountAsked {
         sequence: Sequence,
         session: SessionId,
+        next: Option<(SessionId, Token)>,
     },
     /// A client process is gone for good: its kept reply goes.
     ClientGone { client: ClientId },
