@@ -46,5 +46,6 @@ pub use rights::{
 pub use sessions::{create_session, destroy_session, getall_sessions, query_session};
 
 pub use crate::proto::FsEntry;
+pub use crate::proto::MESSAGE_BYTES_MAX;
 pub use crate::proto::StatusReply;
 pub use crate::proto::Target;
