@@ -1,7 +1,28 @@
 //! DM attributes, file attributes, and making them durable.
 
-use crate::model::{AttrMask, DmError, ObjectStat};
-use crate::proto::Target;
+use super::call::{Entered, tell};
+use super::dialect::{Dialect, dialect};
+use super::mounts;
+use crate::fs::{Want, attr, handle};
+use crate::model::{AttrChange, AttrMask, DmError, Kinds, ObjectStat, Right};
+use crate::proto::{OpenFor, Request, Target};
+
+/// Kinds that can have DM attributes.
+const HOLDERS: Kinds = Kinds::REGULAR.or(Kinds::DIRECTORY).or(Kinds::SYMLINK);
+/// Permission bits, which are what `DM_AT_MODE` changes.
+const PERMISSIONS: u32 = 0o7777;
+
+/// A name that is not empty.
+pub(super) fn named(name: [u8; 8]) -> Result<[u8; 8], DmError> {
+    if name[0] == 0 {
+        return Err(DmError::Invalid);
+    }
+    // What follows a NUL is not part of the name.
+    let length = name.iter().position(|byte| *byte == 0).unwrap_or(8);
+    let mut clean = [0; 8];
+    clean[..length].copy_from_slice(&name[..length]);
+    Ok(clean)
+}
 
 /// `dm_set_dmattr` (`sync`) and `dm_set_dmattr_nosync`.
 pub fn set_dmattr(
@@ -11,14 +32,20 @@ pub fn set_dmattr(
     value: &[u8],
     sync: bool,
 ) -> Result<(), DmError> {
-    let _ = (target, name, set_dtime, value, sync);
-    Err(DmError::NotImplemented)
+    tell(&Request::SetAttribute {
+        target: *target,
+        name: named(name)?,
+        set_dtime,
+        value: value.to_vec(),
+        sync,
+    })
 }
 
 /// `dm_get_dmattr`.
 pub fn get_dmattr(target: &Target, name: [u8; 8]) -> Result<Vec<u8>, DmError> {
-    let _ = (target, name);
-    Err(DmError::NotImplemented)
+    let name = named(name)?;
+    let entered = Entered::begin(target, Right::Shared, HOLDERS, OpenFor::Look)?;
+    attr::get(entered.file()?, &name)
 }
 
 /// `dm_remove_dmattr` (`sync`) and `dm_remove_dmattr_nosync`.
@@ -28,8 +55,12 @@ pub fn remove_dmattr(
     set_dtime: bool,
     sync: bool,
 ) -> Result<(), DmError> {
-    let _ = (target, name, set_dtime, sync);
-    Err(DmError::NotImplemented)
+    tell(&Request::RemoveAttribute {
+        target: *target,
+        name: named(name)?,
+        set_dtime,
+        sync,
+    })
 }
 
 /// Name and value.
@@ -37,32 +68,52 @@ pub type Attribute = ([u8; 8], Vec<u8>);
 
 /// `dm_getall_dmattr`.
 pub fn getall_dmattr(target: &Target) -> Result<Vec<Attribute>, DmError> {
-    let _ = target;
+    let entered = Entered::begin(target, Right::Shared, HOLDERS, OpenFor::Look)?;
+    attr::list(entered.file()?)
+}
+
+/// Everything that is diagnosed before `ENOSYS`.
+fn check_inherit(target: &Target, right: Right) -> Result<(), DmError> {
+    Entered::begin(target, right, Kinds::FS, OpenFor::Look)?;
     Err(DmError::NotImplemented)
 }
 
 /// `dm_set_inherit`: everything is checked that comes before `ENOSYS`.
 pub fn set_inherit(target: &Target) -> Result<(), DmError> {
-    let _ = target;
-    Err(DmError::NotImplemented)
+    check_inherit(target, Right::Exclusive)
 }
 
 /// `dm_clear_inherit`, likewise.
 pub fn clear_inherit(target: &Target) -> Result<(), DmError> {
-    let _ = target;
-    Err(DmError::NotImplemented)
+    check_inherit(target, Right::Exclusive)
 }
 
 /// `dm_getall_inherit`, likewise.
 pub fn getall_inherit(target: &Target) -> Result<(), DmError> {
-    let _ = target;
-    Err(DmError::NotImplemented)
+    check_inherit(target, Right::Shared)
+}
+
+/// What has to be looked up for a mask.
+pub(super) fn want(mask: AttrMask) -> Want {
+    Want {
+        state: mask.has(AttrMask::EMASK) || mask.has(AttrMask::PMANR),
+        attributes: mask.has(AttrMask::PATTR),
+        dtime: mask.has(AttrMask::DTIME),
+        change: mask.has(AttrMask::CFLAG),
+        value: None,
+    }
 }
 
 /// `dm_get_fileattr`. What the mask does not name may be filled in, too.
 pub fn get_fileattr(target: &Target, mask: AttrMask) -> Result<ObjectStat, DmError> {
-    let _ = (target, mask);
-    Err(DmError::NotImplemented)
+    let sgi = dialect() == Dialect::Sgi;
+    let mount = mounts::mount_of(&target.handle)?;
+    let entered = Entered::begin(target, Right::Shared, Kinds::OBJECT, OpenFor::Look)?;
+    if !sgi && !mask.is_within(AttrMask::READABLE) {
+        return Err(DmError::Invalid);
+    }
+    let want = if sgi { Want::ALL } else { want(mask) };
+    mount.look(entered.file()?, &want)
 }
 
 /// `dm_fileattr_t`; times are seconds.
@@ -85,18 +136,41 @@ pub fn set_fileattr(
     mask: AttrMask,
     values: &FileAttrValues,
 ) -> Result<(), DmError> {
-    let _ = (target, mask, values);
-    Err(DmError::NotImplemented)
+    if !mask.is_within(AttrMask::SETTABLE) {
+        return Err(DmError::Invalid);
+    }
+    let size = match u64::try_from(values.size) {
+        Ok(size) => Some(size),
+        Err(_) if mask.has(AttrMask::SIZE) => return Err(DmError::Invalid),
+        Err(_) => None,
+    };
+    let time = |bit, seconds| mask.has(bit).then_some((seconds, 0));
+    let change = AttrChange {
+        mode: mask
+            .has(AttrMask::MODE)
+            .then_some(values.mode & PERMISSIONS),
+        uid: mask.has(AttrMask::UID).then_some(values.uid),
+        gid: mask.has(AttrMask::GID).then_some(values.gid),
+        atime: time(AttrMask::ATIME, values.atime),
+        mtime: time(AttrMask::MTIME, values.mtime),
+        ctime: time(AttrMask::CTIME, values.ctime),
+        dtime: time(AttrMask::DTIME, values.dtime),
+        size: size.filter(|_| mask.has(AttrMask::SIZE)),
+    };
+    tell(&Request::SetFileAttr {
+        target: *target,
+        change,
+    })
 }
 
 /// `dm_sync_by_handle`.
 pub fn sync_by_handle(target: &Target) -> Result<(), DmError> {
-    let _ = target;
-    Err(DmError::NotImplemented)
+    tell(&Request::SyncFile { target: *target })
 }
 
 /// `dm_sync_dmattr_by_handle`.
 pub fn sync_dmattr_by_handle(target: &Target) -> Result<(), DmError> {
-    let _ = target;
-    Err(DmError::NotImplemented)
+    let mount = mounts::mount_of(&target.handle)?;
+    let entered = Entered::begin(target, Right::Exclusive, HOLDERS, OpenFor::Look)?;
+    handle::sync(&mount, entered.file()?)
 }

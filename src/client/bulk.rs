@@ -1,12 +1,17 @@
 //! Scans: the entries of a directory, the objects of a file system.
 
-use crate::model::{AttrMask, DmError, ObjectStat};
-use crate::proto::Target;
+use super::attributes;
+use super::call::Entered;
+use super::mounts;
+use crate::fs::scan::LOCATION_START;
+use crate::fs::{BulkScan, DirScan, Mount, Want};
+use crate::model::{AttrMask, DmError, Handle, Kinds, ObjectStat, Right};
+use crate::proto::{OpenFor, Target};
 
 /// One object of a scan.
 #[derive(Debug)]
 pub struct Found<'a> {
-    /// What is known of it.
+    /// What is known of it; the handle only if it was asked for.
     pub stat: &'a ObjectStat,
     /// Its name without NUL, of `dm_get_dirattrs`.
     pub name: Option<&'a [u8]>,
@@ -28,8 +33,9 @@ pub type Store<'a> = &'a mut dyn FnMut(&Found<'_>) -> Result<bool, DmError>;
 
 /// `dm_init_attrloc`.
 pub fn init_attrloc(target: &Target) -> Result<i64, DmError> {
-    let _ = target;
-    Err(DmError::NotImplemented)
+    let kinds = Kinds::DIRECTORY.or(Kinds::FS);
+    Entered::begin(target, Right::Shared, kinds, OpenFor::Look)?;
+    Ok(LOCATION_START.cast_signed())
 }
 
 /// `dm_get_dirattrs`.
@@ -39,8 +45,36 @@ pub fn get_dirattrs(
     location: i64,
     store: Store<'_>,
 ) -> Result<Scan, DmError> {
-    let _ = (target, mask, location, store);
-    Err(DmError::NotImplemented)
+    let mount = directory_mount(target)?;
+    let kinds = Kinds::DIRECTORY;
+    let entered = Entered::begin(target, Right::Shared, kinds, OpenFor::Read)?;
+    let want = check(mask)?;
+    let dir = entered.file()?.try_clone_to_owned()?;
+    let mut scan = DirScan::new(&mount, dir, location.cast_unsigned(), want)?;
+    loop {
+        match scan.next_entry()? {
+            None => return Ok(end(scan.location())),
+            Some(mut entry) => {
+                hide(&mut entry.stat, mask);
+                let found = Found {
+                    stat: &entry.stat,
+                    name: Some(&entry.name),
+                    value: None,
+                };
+                if !store(&found)? {
+                    return Ok(stopped(entry.location));
+                }
+            }
+        }
+    }
+}
+
+/// The mount of the directory; a file system has none of this kind.
+fn directory_mount(target: &Target) -> Result<Mount, DmError> {
+    match target.handle {
+        Handle::Fs(_) => Err(DmError::Invalid),
+        handle => mounts::mount_of(&handle),
+    }
 }
 
 /// `dm_get_bulkattr`.
@@ -50,8 +84,7 @@ pub fn get_bulkattr(
     location: i64,
     store: Store<'_>,
 ) -> Result<Scan, DmError> {
-    let _ = (target, mask, location, store);
-    Err(DmError::NotImplemented)
+    bulk(target, mask, None, location, store)
 }
 
 /// `dm_get_bulkall`.
@@ -62,6 +95,67 @@ pub fn get_bulkall(
     location: i64,
     store: Store<'_>,
 ) -> Result<Scan, DmError> {
-    let _ = (target, mask, name, location, store);
-    Err(DmError::NotImplemented)
+    let name = attributes::named(name)?;
+    bulk(target, mask, Some(name), location, store)
+}
+
+fn bulk(
+    target: &Target,
+    mask: AttrMask,
+    value: Option<[u8; 8]>,
+    location: i64,
+    store: Store<'_>,
+) -> Result<Scan, DmError> {
+    let kinds = Kinds::FS;
+    let entered = Entered::begin(target, Right::Shared, kinds, OpenFor::Read)?;
+    let want = Want {
+        value,
+        ..check(mask)?
+    };
+    let mount = Mount::new(entered.file()?.try_clone_to_owned()?)?;
+    let mut scan = BulkScan::new(&mount, location.cast_unsigned(), want)?;
+    loop {
+        match scan.next_object()? {
+            None => return Ok(end(scan.location())),
+            Some(mut object) => {
+                hide(&mut object.stat, mask);
+                let found = Found {
+                    stat: &object.stat,
+                    name: None,
+                    value: object.value.as_deref(),
+                };
+                if !store(&found)? {
+                    return Ok(stopped(object.location));
+                }
+            }
+        }
+    }
+}
+
+fn check(mask: AttrMask) -> Result<Want, DmError> {
+    if !mask.is_within(AttrMask::SCANNABLE) {
+        return Err(DmError::Invalid);
+    }
+    Ok(attributes::want(mask))
+}
+
+/// A handle that was not asked for takes no room.
+fn hide(stat: &mut ObjectStat, mask: AttrMask) {
+    if !mask.has(AttrMask::HANDLE) {
+        stat.handle = None;
+    }
+}
+
+fn end(location: u64) -> Scan {
+    Scan {
+        location: location.cast_signed(),
+        more: false,
+    }
+}
+
+fn stopped(location: u64) -> Scan {
+    Scan {
+        location: location.cast_signed(),
+        more: true,
+    }
 }

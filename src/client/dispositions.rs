@@ -1,40 +1,75 @@
 //! Dispositions, event lists, return-on-destroy, mount information.
 
-use crate::model::{DmError, EventSet, FsId, SessionId};
-use crate::proto::Target;
+use super::call::{Entered, ask, tell};
+use crate::fs::state;
+use crate::model::event::EVENT_MAX;
+use crate::model::{DmError, EventSet, FsId, Handle, Kinds, MountBody, Right, SessionId};
+use crate::proto::{OpenFor, Reply, Request, Target};
+
+/// The bits below `maxevent`, which are those that the caller gave.
+fn given(maxevent: u32) -> Result<EventSet, DmError> {
+    if maxevent == 0 || maxevent > EVENT_MAX {
+        return Err(DmError::Invalid);
+    }
+    Ok(EventSet((1 << maxevent) - 1))
+}
 
 /// `dm_set_disp`; bits from `maxevent` on are ignored.
 pub fn set_disp(target: &Target, events: EventSet, maxevent: u32) -> Result<(), DmError> {
-    let _ = (target, events, maxevent);
-    Err(DmError::NotImplemented)
+    let given = given(maxevent)?;
+    tell(&Request::SetDisposition {
+        target: *target,
+        events: EventSet(events.0 & given.0),
+        // The session's whole set is replaced, whatever the caller's set can hold.
+        mask: EventSet((1 << EVENT_MAX) - 1),
+    })
 }
 
 /// `dm_getall_disp`.
 pub fn getall_disp(session: SessionId) -> Result<Vec<(FsId, EventSet)>, DmError> {
-    let _ = session;
-    Err(DmError::NotImplemented)
+    match ask(&Request::GetAllDispositions { session })? {
+        Reply::Dispositions(dispositions) => Ok(dispositions),
+        _ => Err(DmError::Io),
+    }
 }
 
 /// `dm_set_eventlist`; bits from `maxevent` on stay.
 pub fn set_eventlist(target: &Target, events: EventSet, maxevent: u32) -> Result<(), DmError> {
-    let _ = (target, events, maxevent);
-    Err(DmError::NotImplemented)
+    let mask = given(maxevent)?;
+    tell(&Request::SetEventList {
+        target: *target,
+        events: EventSet(events.0 & mask.0),
+        mask,
+    })
 }
 
 /// `dm_get_eventlist`, the flags of regions among them.
 pub fn get_eventlist(target: &Target) -> Result<EventSet, DmError> {
-    let _ = target;
-    Err(DmError::NotImplemented)
+    if let Handle::Object { .. } = target.handle {
+        let entered = Entered::begin(target, Right::Shared, Kinds::OBJECT, OpenFor::Look)?;
+        let state = state::read(entered.file()?)?;
+        let regions = state.regions.iter().map(|region| region.events().0);
+        return Ok(EventSet(regions.fold(state.events.0, |set, one| set | one)));
+    }
+    match ask(&Request::GetEventList { target: *target })? {
+        Reply::EventList(events) => Ok(events),
+        _ => Err(DmError::Io),
+    }
 }
 
 /// `dm_set_return_on_destroy`; `name` counts only to enable.
 pub fn set_return_on_destroy(target: &Target, name: [u8; 8], enable: bool) -> Result<(), DmError> {
-    let _ = (target, name, enable);
-    Err(DmError::NotImplemented)
+    tell(&Request::SetReturnOnDestroy {
+        target: *target,
+        name,
+        enable,
+    })
 }
 
-/// `dm_get_mountinfo`: the body of the MOUNT event as C sees it.
-pub fn get_mountinfo(target: &Target) -> Result<Vec<u8>, DmError> {
-    let _ = target;
-    Err(DmError::NotImplemented)
+/// `dm_get_mountinfo`: what the MOUNT event said.
+pub fn get_mountinfo(target: &Target) -> Result<MountBody, DmError> {
+    match ask(&Request::GetMountInfo { target: *target })? {
+        Reply::MountInfo(body) => Ok(body),
+        _ => Err(DmError::Io),
+    }
 }

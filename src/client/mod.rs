@@ -5,17 +5,23 @@
 //! dies is sent again to the next one and is carried out once.
 
 mod attributes;
+mod autostart;
 mod bulk;
+mod call;
 mod config;
 mod data;
 mod dialect;
 mod dispositions;
 mod events;
 mod handles;
+mod mounts;
 mod node;
+mod place;
+mod pool;
 mod regions;
 mod rights;
 mod sessions;
+mod slot;
 
 pub use attributes::{
     Attribute, FileAttrValues, clear_inherit, get_dmattr, get_fileattr, getall_dmattr,
@@ -24,7 +30,9 @@ pub use attributes::{
 };
 pub use bulk::{Found, Scan, Store, get_bulkall, get_bulkattr, get_dirattrs, init_attrloc};
 pub use config::{get_config, get_config_events, get_dioinfo, init_service};
-pub use data::{AllocInfo, Chunk, get_allocinfo, probe_hole, punch_hole, read_invis, write_invis};
+pub use data::{
+    AllocInfo, Chunk, Transfer, get_allocinfo, probe_hole, punch_hole, read_invis, write_invis,
+};
 pub use dialect::{Dialect, dialect, set_dialect};
 pub use dispositions::{
     get_eventlist, get_mountinfo, getall_disp, set_disp, set_eventlist, set_return_on_destroy,

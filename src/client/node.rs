@@ -2,23 +2,29 @@
 
 use std::os::fd::BorrowedFd;
 
+use super::call::{ask, ask_with, tell};
 use crate::model::{DmError, FsId};
-use crate::proto::FsEntry;
-use crate::proto::StatusReply;
+use crate::proto::{FsEntry, Reply, Request, StatusReply};
 
 /// Is anybody there?
 pub fn ping() -> Result<(), DmError> {
-    Err(DmError::NotImplemented)
+    tell(&Request::Ping)
 }
 
 /// All managed file systems.
 pub fn file_systems() -> Result<Vec<FsEntry>, DmError> {
-    Err(DmError::NotImplemented)
+    match ask(&Request::FileSystems)? {
+        Reply::FileSystems(entries) => Ok(entries),
+        _ => Err(DmError::Io),
+    }
 }
 
 /// What the daemon says of itself.
 pub fn status() -> Result<StatusReply, DmError> {
-    Err(DmError::NotImplemented)
+    match ask(&Request::Status)? {
+        Reply::Status(status) => Ok(*status),
+        _ => Err(DmError::Io),
+    }
 }
 
 /// How a file system comes under management.
@@ -36,20 +42,27 @@ pub struct MountArgs<'a> {
     pub force: bool,
 }
 
-/// `Request::Mount`: MOUNT is delivered and answered.
+/// Brings a file system under management: MOUNT is delivered and answered.
 pub fn mount(args: &MountArgs<'_>, mount_fd: BorrowedFd<'_>) -> Result<FsId, DmError> {
-    let _ = (args, mount_fd);
-    Err(DmError::NotImplemented)
+    let request = Request::Mount {
+        path: args.path.to_vec(),
+        device: args.device.to_vec(),
+        read_only: args.read_only,
+        manage: args.manage,
+        force: args.force,
+    };
+    match ask_with(&request, mount_fd)? {
+        Reply::Managed(fs) => Ok(fs),
+        _ => Err(DmError::Io),
+    }
 }
 
-/// `Request::PrepareUnmount`.
+/// PREUNMOUNT is delivered and answered: may the file system be unmounted?
 pub fn prepare_unmount(fs: FsId, forced: bool) -> Result<(), DmError> {
-    let _ = (fs, forced);
-    Err(DmError::NotImplemented)
+    tell(&Request::PrepareUnmount { fs, forced })
 }
 
-/// `Request::Unmounted`.
+/// The unmount is done, or failed with `errno`.
 pub fn unmounted(fs: FsId, errno: i32, forced: bool) -> Result<(), DmError> {
-    let _ = (fs, errno, forced);
-    Err(DmError::NotImplemented)
+    tell(&Request::Unmounted { fs, errno, forced })
 }

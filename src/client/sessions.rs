@@ -1,26 +1,35 @@
 //! Sessions.
 
+use super::call::{ask, tell};
 use crate::model::{DmError, SessionId};
+use crate::proto::{Reply, Request};
 
 /// `dm_create_session`: `old` `None` makes a new one, else it is assumed. `info` has no NUL.
 pub fn create_session(old: Option<SessionId>, info: &[u8]) -> Result<SessionId, DmError> {
-    let _ = (old, info);
-    Err(DmError::NotImplemented)
+    let info = info.to_vec();
+    match ask(&Request::CreateSession { old, info })? {
+        Reply::Session(session) => Ok(session),
+        _ => Err(DmError::Io),
+    }
 }
 
 /// `dm_destroy_session`.
 pub fn destroy_session(session: SessionId) -> Result<(), DmError> {
-    let _ = session;
-    Err(DmError::NotImplemented)
+    tell(&Request::DestroySession { session })
 }
 
 /// `dm_getall_sessions`, in the order of creation.
 pub fn getall_sessions() -> Result<Vec<SessionId>, DmError> {
-    Err(DmError::NotImplemented)
+    match ask(&Request::GetAllSessions)? {
+        Reply::Sessions(sessions) => Ok(sessions),
+        _ => Err(DmError::Io),
+    }
 }
 
 /// `dm_query_session`: its string without NUL.
 pub fn query_session(session: SessionId) -> Result<Vec<u8>, DmError> {
-    let _ = session;
-    Err(DmError::NotImplemented)
+    match ask(&Request::QuerySession { session })? {
+        Reply::Info(info) => Ok(info),
+        _ => Err(DmError::Io),
+    }
 }

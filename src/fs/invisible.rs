@@ -6,6 +6,9 @@
 
 use std::os::fd::BorrowedFd;
 
+use nix::sys::stat::futimens;
+use nix::sys::time::TimeSpec;
+
 use crate::fs::FsKind;
 use crate::model::DmError;
 
@@ -29,4 +32,32 @@ pub fn write_at(
 ) -> Result<usize, DmError> {
     let _ = (fd, kind, offset, data, sync);
     Err(DmError::NotImplemented)
+}
+
+/// The times of a file, to be put back after a write that nobody should see. `write_at` does this itself; a caller
+/// that writes straight from somebody's memory uses it around each pwrite(2).
+#[derive(Debug)]
+pub struct KeptTimes {
+    mtime: Option<(i64, u32)>,
+}
+
+impl KeptTimes {
+    /// Remembers them, where the file system needs that.
+    pub fn of(fd: BorrowedFd<'_>, kind: FsKind) -> Result<Self, DmError> {
+        let mtime = match kind {
+            FsKind::Xfs => None,
+            FsKind::Ext4 | FsKind::Btrfs => Some(super::stat::stat(fd)?.mtime),
+        };
+        Ok(Self { mtime })
+    }
+
+    /// Puts them back.
+    pub fn put_back(self, fd: BorrowedFd<'_>) -> Result<(), DmError> {
+        let Some((seconds, nanoseconds)) = self.mtime else {
+            return Ok(());
+        };
+        let mtime = TimeSpec::new(seconds, i64::from(nanoseconds));
+        futimens(fd, &TimeSpec::UTIME_OMIT, &mtime)
+            .map_err(|errno| DmError::from_errno(errno as i32))
+    }
 }

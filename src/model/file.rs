@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::event::EventSet;
+use super::event::{EventSet, EventType};
 use super::handle::Handle;
 
 /// A managed region (`dm_region_t`).
@@ -16,6 +16,24 @@ pub struct Region {
     pub flags: u32,
     /// `rg_opaque`.
     pub opaque: u32,
+}
+
+impl Region {
+    /// The events that its flags ask for.
+    pub fn events(&self) -> EventSet {
+        let wanted = [
+            (1, EventType::Read),
+            (2, EventType::Write),
+            (4, EventType::Truncate),
+        ];
+        EventSet(wanted.iter().fold(0, |set, (flag, event)| {
+            set | if self.flags & flag != 0 {
+                event.bit()
+            } else {
+                0
+            }
+        }))
+    }
 }
 
 /// Attributes to set (`dm_set_fileattr`); `None`: left alone. Times are seconds and nanoseconds.
@@ -79,8 +97,8 @@ impl AttrMask {
     pub const FOPEN: Self = Self(0x4000);
     /// What `dm_set_fileattr` takes.
     pub const SETTABLE: Self = Self(0x00ff);
-    /// What `dm_get_fileattr` takes.
-    pub const READABLE: Self = Self(0x7e80);
+    /// What `dm_get_fileattr` takes. FOPEN is not among it: nobody here knows it.
+    pub const READABLE: Self = Self(0x3e80);
     /// What the bulk calls take.
     pub const SCANNABLE: Self = Self(0x3f80);
 

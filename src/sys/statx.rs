@@ -1,0 +1,82 @@
+//! What only statx(2) tells: the mount that an object was reached by, and the rules of direct I/O.
+
+use std::ffi::CStr;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+// Newer than the libc crate's constants.
+const STATX_DIOALIGN: u32 = 0x2000;
+const STATX_MNT_ID_UNIQUE: u32 = 0x4000;
+const EMPTY: &CStr = c"";
+
+/// Where an object is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// `st_dev`.
+    pub device: u64,
+    /// Id of the mount, never used again by the kernel; `None` before Linux 6.8.
+    pub mount_id: Option<u64>,
+}
+
+/// How direct I/O on a file must be aligned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DirectIo {
+    /// Of the memory.
+    pub memory_bytes: u32,
+    /// Of offset and length.
+    pub offset_bytes: u32,
+}
+
+fn statx(fd: BorrowedFd<'_>, mask: u32) -> io::Result<libc::statx> {
+    let mut found = MaybeUninit::<libc::statx>::zeroed();
+    // SAFETY: the path is a C string, and `found` has room for what the kernel writes.
+    let result = unsafe {
+        libc::statx(
+            fd.as_raw_fd(),
+            EMPTY.as_ptr(),
+            libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC,
+            mask,
+            found.as_mut_ptr(),
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: zeroed memory is a valid statx, and the kernel has filled it in.
+    Ok(unsafe { found.assume_init() })
+}
+
+/// Where an open object is; O_PATH will do.
+pub fn place(fd: BorrowedFd<'_>) -> io::Result<Place> {
+    let found = statx(fd, STATX_MNT_ID_UNIQUE)?;
+    let unique = found.stx_mask & STATX_MNT_ID_UNIQUE != 0;
+    Ok(Place {
+        device: libc::makedev(found.stx_dev_major, found.stx_dev_minor),
+        mount_id: unique.then_some(found.stx_mnt_id),
+    })
+}
+
+/// The alignment of direct I/O on a file; `None` if it is not possible.
+pub fn direct_io(fd: BorrowedFd<'_>) -> io::Result<Option<DirectIo>> {
+    let found = statx(fd, STATX_DIOALIGN)?;
+    let known = found.stx_mask & STATX_DIOALIGN != 0 && found.stx_dio_offset_align != 0;
+    Ok(known.then_some(DirectIo {
+        memory_bytes: found.stx_dio_mem_align,
+        offset_bytes: found.stx_dio_offset_align,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn the_device_is_that_of_stat() {
+        let dir = std::fs::File::open("/").expect("the root");
+        let place = place(dir.as_fd()).expect("statx");
+        assert_eq!(place.device, dir.metadata().expect("stat").dev());
+    }
+}
