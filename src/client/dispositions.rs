@@ -3,7 +3,8 @@
 use super::call::{Entered, ask, tell};
 use crate::fs::state;
 use crate::model::event::EVENT_MAX;
-use crate::model::{DmError, EventSet, FsId, Handle, Kinds, MountBody, Right, SessionId};
+use crate::model::message;
+use crate::model::{DmError, EventSet, FsId, Handle, Kinds, Right, SessionId};
 use crate::proto::{OpenFor, Reply, Request, Target};
 
 /// The bits below `maxevent`, which are those that the caller gave.
@@ -66,10 +67,10 @@ pub fn set_return_on_destroy(target: &Target, name: [u8; 8], enable: bool) -> Re
     })
 }
 
-/// `dm_get_mountinfo`: what the MOUNT event said.
-pub fn get_mountinfo(target: &Target) -> Result<MountBody, DmError> {
+/// `dm_get_mountinfo`: the body of the MOUNT event as C sees it.
+pub fn get_mountinfo(target: &Target) -> Result<Vec<u8>, DmError> {
     match ask(&Request::GetMountInfo { target: *target })? {
-        Reply::MountInfo(body) => Ok(body),
+        Reply::MountInfo(body) => Ok(message::mount_body(&body)),
         _ => Err(DmError::Io),
     }
 }

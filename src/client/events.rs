@@ -1,12 +1,16 @@
 //! Events and tokens.
 
 use super::call::{Call, ask, tell};
-use crate::model::{Answer, DmError, Event, Sequence, SessionId, Token};
+use crate::model::message;
+use crate::model::{Answer, DmError, Sequence, SessionId, Token};
 use crate::proto::{MESSAGE_BYTES_MAX, Reply, Request};
 
-/// Receives events (`dm_get_events`); `room_bytes` is the caller's buffer, as `Event::message_bytes` fills it.
+/// `ev_nodeid` of a node that is alone.
+const NODE: u32 = 0;
+
+/// Receives events (`dm_get_events`).
 ///
-/// `deliver` copies the messages to the caller; only when it succeeded are they taken from the queue, so
+/// `deliver` gets the messages as C sees them (all of `bufp`, their length is `*rlenp`) and copies them; only when it succeeded are they taken from the queue, so
 /// neither a bad address nor the death of anybody loses one. It may be called more than once (when the
 /// worker died in between), then the last call counts. `TooBig` says what the first message needs.
 pub fn get_events(
@@ -14,7 +18,7 @@ pub fn get_events(
     count_max: u32,
     wait: bool,
     room_bytes: u64,
-    deliver: &mut dyn FnMut(&[Event]) -> Result<(), DmError>,
+    deliver: &mut dyn FnMut(&[u8]) -> Result<(), DmError>,
 ) -> Result<(), DmError> {
     let mut call = Call::begin()?;
     let wish = Request::GetEvents {
@@ -35,13 +39,13 @@ fn reserve_and_commit(
     session: SessionId,
     wish: &Request,
     ask: &mut dyn FnMut(&Request) -> Result<Reply, DmError>,
-    deliver: &mut dyn FnMut(&[Event]) -> Result<(), DmError>,
+    deliver: &mut dyn FnMut(&[u8]) -> Result<(), DmError>,
 ) -> Result<(), DmError> {
     loop {
         let Reply::Events(events) = ask(wish)? else {
             return Err(DmError::Io);
         };
-        deliver(&events)?;
+        deliver(&message::encode(&events, NODE))?;
         let sequences: Vec<Sequence> = events.iter().map(|event| event.sequence).collect();
         match ask(&Request::Commit { session, sequences }) {
             // The worker died and the reservation with it: nothing was taken.
@@ -78,10 +82,10 @@ pub fn move_event(from: SessionId, token: Token, to: SessionId) -> Result<Token,
     }
 }
 
-/// `dm_find_eventmsg`.
-pub fn find_eventmsg(session: SessionId, token: Token) -> Result<Event, DmError> {
+/// `dm_find_eventmsg`: the message as C sees it.
+pub fn find_eventmsg(session: SessionId, token: Token) -> Result<Vec<u8>, DmError> {
     match ask(&Request::FindEvent { session, token })? {
-        Reply::Events(events) => events.into_iter().next().ok_or(DmError::Io),
+        Reply::Events(events) => Ok(message::encode(&events, NODE)),
         _ => Err(DmError::Io),
     }
 }
@@ -96,7 +100,7 @@ pub fn getall_tokens(session: SessionId) -> Result<Vec<Token>, DmError> {
 
 /// `dm_create_userevent`.
 pub fn create_userevent(session: SessionId, data: &[u8]) -> Result<Token, DmError> {
-    let data = message(data)?;
+    let data = checked(data)?;
     match ask(&Request::CreateUserEvent { session, data })? {
         Reply::Token(token) => Ok(token),
         _ => Err(DmError::Io),
@@ -108,7 +112,7 @@ pub fn send_msg(session: SessionId, synchronous: bool, data: &[u8]) -> Result<()
     let request = Request::SendMessage {
         session,
         synchronous,
-        data: message(data)?,
+        data: checked(data)?,
     };
     match ask(&request)? {
         Reply::Nothing | Reply::Answered(Answer::Continue | Answer::DontCare) => Ok(()),
@@ -117,7 +121,7 @@ pub fn send_msg(session: SessionId, synchronous: bool, data: &[u8]) -> Result<()
     }
 }
 
-fn message(data: &[u8]) -> Result<Vec<u8>, DmError> {
+fn checked(data: &[u8]) -> Result<Vec<u8>, DmError> {
     if data.len() > MESSAGE_BYTES_MAX {
         return Err(DmError::TooBig { need: None });
     }
@@ -127,7 +131,7 @@ fn message(data: &[u8]) -> Result<Vec<u8>, DmError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{EventBody, EventType, Origin};
+    use crate::model::{Event, EventBody, EventType, Origin};
 
     fn event(number: u64) -> Event {
         Event {
@@ -146,7 +150,7 @@ mod tests {
     /// Answers what is asked from a list; gives what was committed.
     fn run(
         mut replies: Vec<Result<Reply, DmError>>,
-        deliver: &mut dyn FnMut(&[Event]) -> Result<(), DmError>,
+        deliver: &mut dyn FnMut(&[u8]) -> Result<(), DmError>,
     ) -> (Result<(), DmError>, Vec<Sequence>) {
         let mut committed = Vec::new();
         let outcome = reserve_and_commit(
@@ -174,13 +178,13 @@ mod tests {
                 Ok(Reply::Events(vec![event(1)])),
                 Ok(Reply::Nothing),
             ],
-            &mut |events| {
-                last = events.to_vec();
+            &mut |messages| {
+                last = messages.to_vec();
                 Ok(())
             },
         );
         assert_eq!(outcome, Ok(()));
-        assert_eq!(last, vec![event(1)]);
+        assert_eq!(last, message::encode(&[event(1)], NODE));
         assert_eq!(committed.last(), Some(&Sequence(1)));
     }
 
