@@ -93,7 +93,7 @@ impl JournalError {
     }
 
     /// An error of the system.
-    pub fn io(name: &str, doing: &'static str, source: io::Error) -> Self {
+    pub(super) fn io(name: &str, doing: &'static str, source: io::Error) -> Self {
         Self::Io {
             name: name.to_owned(),
             doing,
@@ -102,7 +102,7 @@ impl JournalError {
     }
 
     /// Durable bytes that are wrong.
-    pub fn damaged(name: &str, what: impl Into<String>) -> Self {
+    pub(super) fn damaged(name: &str, what: impl Into<String>) -> Self {
         Self::Damaged {
             name: name.to_owned(),
             what: what.into(),

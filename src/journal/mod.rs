@@ -7,16 +7,19 @@
 
 pub mod control;
 pub mod error;
+mod files;
 pub mod follower;
 pub mod format;
+mod map;
 pub mod nodes;
+pub mod record;
 pub mod recover;
 pub mod replay;
 pub mod storage;
 pub mod sync;
 pub mod writer;
 
-pub use control::Control;
+pub use control::{Control, Published};
 pub use error::JournalError;
 pub use follower::{CaughtUp, Follower};
 pub use nodes::{Opened, Start};

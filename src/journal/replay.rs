@@ -7,27 +7,85 @@ use super::error::JournalError;
 use super::follower::Follower;
 use super::recover::Recovered;
 use crate::model::Entry;
+use crate::model::Model;
 
 /// A state that is made by applying entries, and nothing else.
 pub trait State: Default {
-    /// Applies one entry.
-    fn apply_entry(&mut self, entry: &Entry);
+    /// Applies one entry; an error in words means that the journal contradicts itself.
+    fn apply_entry(&mut self, entry: &Entry) -> Result<(), String>;
     /// The bytes of a checkpoint.
     fn encode(&self) -> Vec<u8>;
     /// The reverse; an error in words.
     fn decode(bytes: &[u8]) -> Result<Self, String>;
 }
 
-/// The state that a recovered journal holds.
+impl State for Model {
+    fn apply_entry(&mut self, entry: &Entry) -> Result<(), String> {
+        // The effects were carried out by the writer that appended the entry.
+        self.apply(entry)
+            .map(|_effects| ())
+            .map_err(|corrupt| corrupt.why)
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        postcard::to_stdvec(self).expect("the model has no type that postcard cannot write")
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, String> {
+        match postcard::take_from_bytes(bytes) {
+            Ok((model, [])) => Ok(model),
+            Ok((_, rest)) => Err(format!("{} bytes follow the state", rest.len())),
+            Err(error) => Err(format!("it is no state: {error}")),
+        }
+    }
+}
+
+/// The body of the record that holds an entry.
+pub fn encode_entry(entry: &Entry) -> Vec<u8> {
+    postcard::to_stdvec(entry).expect("an entry has no type that postcard cannot write")
+}
+
+/// The entry that the body of a record holds; an error in words.
+pub fn decode_entry(body: &[u8]) -> Result<Entry, String> {
+    match postcard::take_from_bytes(body) {
+        Ok((entry, [])) => Ok(entry),
+        Ok((_, rest)) => Err(format!("{} bytes follow the entry", rest.len())),
+        Err(error) => Err(format!("it is no entry: {error}")),
+    }
+}
+
+fn decode_state<S: State>(name: &str, checkpoint: Option<&[u8]>) -> Result<S, JournalError> {
+    checkpoint
+        .map_or_else(|| Ok(S::default()), S::decode)
+        .map_err(|why| JournalError::damaged(name, format!("the checkpoint: {why}")))
+}
+
+fn apply_all<S: State>(
+    name: &str,
+    state: &mut S,
+    entries: &[(Lsn, Vec<u8>)],
+) -> Result<(), JournalError> {
+    for (lsn, body) in entries {
+        decode_entry(body)
+            .and_then(|entry| state.apply_entry(&entry))
+            .map_err(|why| JournalError::damaged(name, format!("record {lsn}: {why}")))?;
+    }
+    Ok(())
+}
+
+/// The state that a recovered journal holds; `name` is for messages.
 pub fn replay<S: State>(name: &str, recovered: &Recovered) -> Result<S, JournalError> {
-    let _ = (name, recovered);
-    todo!()
+    let mut state = decode_state(name, recovered.checkpoint.as_deref())?;
+    apply_all(name, &mut state, &recovered.entries)?;
+    Ok(state)
 }
 
 /// A state that follows a journal being written.
 pub struct Replica<S> {
     follower: Follower,
     state: S,
+    lsn: Lsn,
+    name: String,
 }
 
 impl<S: State> Replica<S> {
@@ -36,13 +94,29 @@ impl<S: State> Replica<S> {
         Ok(Self {
             follower: Follower::open(control)?,
             state: S::default(),
+            lsn: Lsn(0),
+            name: control.display().to_string(),
         })
     }
 
-    /// The state, at least as of `lsn`; `None`: the journal is not that far.
+    /// Applies what was published since the last call, and tells the last record of it.
+    pub fn catch_up(&mut self) -> Result<Lsn, JournalError> {
+        let found = self.follower.catch_up()?;
+        if let Some(checkpoint) = &found.restarted {
+            self.state = decode_state(&self.name, checkpoint.as_deref())?;
+        }
+        apply_all(&self.name, &mut self.state, &found.entries)?;
+        self.lsn = found.lsn;
+        Ok(self.lsn)
+    }
+
+    /// The state as it was found last.
+    pub fn state(&self) -> &S {
+        &self.state
+    }
+
+    /// The state now, if it holds record `lsn`; `None`: the journal is not that far.
     pub fn state_at(&mut self, lsn: Lsn) -> Result<Option<&S>, JournalError> {
-        let _ = lsn;
-        let _ = self.follower.catch_up()?;
-        Ok(Some(&self.state))
+        Ok((self.catch_up()? >= lsn).then_some(&self.state))
     }
 }

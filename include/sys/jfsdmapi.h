@@ -1,1 +1,0 @@
-#include "../dmapi.h" /* the name that older sources use */
