@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
 
-.PHONY: build deps test rust-test
+.PHONY: build deps test rust-test headers
 
 build:
 	cargo build --locked --release
@@ -18,3 +18,7 @@ rust-test:
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo test --locked
+
+# include/dmapi.h and abi/layouts.txt from src/ffi; the tests fail while they are not fresh.
+headers:
+	DMAPI_WRITE_HEADERS=1 cargo test --locked --test header

@@ -1,0 +1,1 @@
+#include "../dmapi.h" /* the name that older sources use */
