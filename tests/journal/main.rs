@@ -3,6 +3,10 @@
 mod crash;
 mod disk;
 mod faults;
+mod follow;
+mod nodes;
+mod process;
+mod refuse;
 mod torn;
 
 use dmapi::journal::{Journal, Lsn, Options, Priority, Sizes};
