@@ -28,7 +28,7 @@ fn writer_process() {
             journal.checkpoint(&state).expect("made");
         }
         let lsn = append(&mut journal);
-        if lsn.0 % 5 == 0 {
+        if lsn.0.is_multiple_of(5) {
             journal.syncer().sync_to(lsn).expect("synced");
         }
         writeln!(told, "{lsn}").expect("the parent listens until it kills");
