@@ -19,6 +19,7 @@ rust-test:
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo test --locked
 
-# include/dmapi.h and abi/layouts.txt from src/ffi; the tests fail while they are not fresh.
+# include/dmapi.h, abi/layouts.txt and man/man3 from src/ffi; the tests fail while they are not fresh.
 headers:
 	DMAPI_WRITE_HEADERS=1 cargo test --locked --test header
+	UPDATE_MAN=1 cargo test --locked --test man_pages
