@@ -2,7 +2,7 @@
 # Installs the Debian packages that the build and the tests need, where they are missing, and says so.
 set -euo pipefail
 
-packages=(build-essential cmake pkg-config clang libclang-dev xfsprogs btrfs-progs e2fsprogs attr)
+packages=(build-essential cmake pkg-config clang libclang-dev xfsprogs btrfs-progs e2fsprogs attr libssl-dev)
 missing=()
 for package in "${packages[@]}"; do
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
