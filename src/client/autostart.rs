@@ -78,16 +78,14 @@ fn lock(dir: &Path) -> io::Result<Flock<File>> {
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno.into())
 }
 
-/// Starts the daemon as nobody's child, so that the application never has to wait for it.
+/// Starts the daemon. What is our child ends when the daemon serves, so the application never has to wait for one.
 fn start(dir: &Path) -> io::Result<()> {
     let log = OpenOptions::new()
         .create(true)
         .append(true)
         .mode(0o600)
         .open(dir.join("log"))?;
-    let mut child = Command::new("setsid")
-        .arg("--fork")
-        .arg(daemon_path())
+    let mut child = Command::new(daemon_path())
         .env("DMAPI_SOCKET", dir.join("socket"))
         .env("DMAPI_STATE", dir.join("state"))
         .current_dir("/")
