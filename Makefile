@@ -3,21 +3,28 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
 
-.PHONY: build deps test rust-test python-test headers
+.PHONY: build deps test rust-test c-test python-test headers demo demo-contrast
 
-build:
-	cargo build --locked --release
+build: deps
+	cmake -S . -B build/release -DDMAPI_PROFILE=release -DCMAKE_BUILD_TYPE=Release >/dev/null
+	cmake --build build/release
 
 # Installs the Debian packages that the build and the tests need, where they are missing.
 deps:
 	@cmake/deps.sh
 
-test: deps rust-test python-test
+test: deps rust-test c-test python-test
 
 rust-test:
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo test --locked
+
+# C programs against the library of the dev profile: examples, the HSM, c-tests.
+c-test:
+	cmake -S . -B build/debug -DCMAKE_BUILD_TYPE=Debug >/dev/null
+	cmake --build build/debug
+	ctest --test-dir build/debug --output-on-failure
 
 # The Python package against the library, the header and a real daemon; pytest comes into target/python.
 python-test: export DMAPI_LIBRARY = $(CURDIR)/target/debug/libdmapi.so
@@ -26,6 +33,13 @@ python-test: export PYTHONDONTWRITEBYTECODE = 1
 python-test:
 	cargo build --locked
 	python=$$(cmake/python-env.sh) && cd python && "$$python" -m pytest -q
+
+# What libdmapi does, on real files in a loop-mounted file system; then what a stock fanotify handler does.
+demo: build
+	demo/demo.sh
+
+demo-contrast: deps
+	demo/contrast.sh
 
 # include/dmapi.h, abi/layouts.txt and man/man3 from src/ffi; the tests fail while they are not fresh.
 headers:

@@ -10,8 +10,10 @@
 //! different tokens on a handle never conflict; only outstanding events have rights and holds.
 
 mod check;
+mod delivery;
 mod disposition;
 mod event;
+mod event_state;
 mod file_system;
 mod reply;
 mod right;

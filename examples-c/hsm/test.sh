@@ -1,0 +1,208 @@
+#!/usr/bin/env bash
+# The HSM on one file system, from migration to deletion, with a kill in each place. Usage: test.sh KIND
+# Exit: 0 good, 1 a check failed (it says which), 77 skipped.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=demo/lib.sh
+. "$here/../../demo/lib.sh"
+# shellcheck source=demo/service.sh
+. "$here/../../demo/service.sh"
+
+kind=${1:?usage: test.sh KIND}
+# Long enough for any machine; nothing waits this long when it works.
+DEADLINE_S=60
+
+state_of() { hsm_ls --json "$1" | grep -o '"state": "[a-z]*"' | cut -d'"' -f4; }
+local_of() { hsm_ls --json "$1" | grep -o '"local": [0-9]*' | grep -o '[0-9]*$'; }
+objects() { find "$work/archive" -type f ! -name '*.tmp' | wc -l; }
+has_state() { [ "$(state_of "$1")" = "$2" ]; }
+has_objects() { [ "$(objects)" -eq "$1" ]; }
+logged() { grep -qE "$1" "$work/recalld.log"; }
+local_grew() { [ "$(local_of "$1")" -gt 0 ]; }
+
+expect() { # WHAT EXPECTED GOT
+  [ "$2" = "$3" ] || fail "$1: $2" "$3" "$work/recalld.log"
+}
+expect_state() { expect "state of $1" "$2" "$(state_of "$1")"; }
+expect_same() { cmp "$1" "$2" >"$work/cmp.log" 2>&1 || fail "$1 like $2" "$(cat "$work/cmp.log")" "$work/recalld.log"; }
+eventually() { # WHAT COMMAND...
+  local what=$1
+  shift
+  wait_for $DEADLINE_S "$@" || fail "$what within $DEADLINE_S s" "not yet; $(tail -2 "$work/recalld.log")" "$work/recalld.log"
+}
+# A user's command, with a limit: a held process is freed by its signal.
+user() { timeout -s KILL $DEADLINE_S "$@"; }
+
+migrate() { hsm_migrate --store "$work/archive" --verbose "$@" >"$work/migrate.log" 2>&1; }
+must_migrate() {
+  migrate "$@" || fail "hsm_migrate $*" "$(tail -3 "$work/migrate.log")" "$work/migrate.log"
+  local path
+  for path in "$@"; do
+    [ ! -f "$path" ] || expect_state "$path" migrated
+  done
+}
+start_daemon() {
+  : >"$work/recalld.log"
+  start_recalld "$work/recalld.log" --store "$work/archive" "$@" "$work/pool"
+  eventually "a serving recall daemon" logged serving
+}
+kill_daemon() {
+  kill -9 "$recalld_pid"
+  wait "$recalld_pid" 2>/dev/null || true
+}
+
+make_files() {
+  mkdir -p "$work/reference/dir/sub"
+  cd "$work/reference"
+  : >empty
+  printf 'x' >tiny
+  head -c 4096 /dev/urandom >block
+  head -c 100001 /dev/urandom >dir/odd
+  head -c 3145729 /dev/urandom >dir/sub/chunks
+  head -c 65536 /dev/urandom >readonly
+  truncate -s 3M sparse
+  head -c 5000 /dev/urandom | dd of=sparse bs=1M seek=1 conv=notrunc status=none
+  head -c 8192 /dev/urandom >linked
+  ln linked link2
+  ln -s block symlink
+  chmod 0 readonly
+  cp -a . "$work/pool/"
+  cd "$work"
+  sync -f pool
+}
+facts() { (cd "$1" && find . -type f -printf '%P %s %m %U:%G %T@\n' | sort); }
+
+whole_life() {
+  facts pool >facts.before
+  must_migrate pool
+  facts pool >facts.after
+  expect_same facts.after facts.before
+  for file in tiny block dir/odd dir/sub/chunks readonly sparse linked link2; do
+    expect_state "pool/$file" migrated
+  done
+  expect_state pool/empty resident
+  expect "objects in the archive" 7 "$(objects)"
+  [ "$(local_of pool/dir/sub/chunks)" -lt 200000 ] || fail "freed space" "$(local_of pool/dir/sub/chunks) bytes here" migrate.log
+  for file in tiny block dir/odd dir/sub/chunks readonly sparse linked link2; do
+    user cmp "pool/$file" "reference/$file" || fail "$file as it was" "different" "$work/recalld.log"
+    expect_state "pool/$file" premigrated
+  done
+  facts pool >facts.after
+  expect_same facts.after facts.before
+
+  # What is premigrated is not copied again, only freed.
+  must_migrate pool/dir
+  grep -q ', 0 B copied' migrate.log || fail "0 B copied" "$(tail -1 migrate.log)" migrate.log
+  hsm_recall --store archive pool/dir >recall.log 2>&1 || fail "recall" "$(tail -3 recall.log)" recall.log
+  expect_state pool/dir/odd premigrated
+  expect_same pool/dir/odd reference/dir/odd
+  hsm_migrate --store archive --dry-run pool >dry.log 2>&1
+  expect_state pool/dir/odd premigrated
+}
+
+skips_what_is_open() {
+  exec 9<pool/block
+  migrate pool/block || fail "a skip is no failure" "$(cat migrate.log)" migrate.log
+  exec 9<&-
+  grep -q 'skipped: open or mapped' migrate.log || fail "skipped: open or mapped" "$(cat migrate.log)" migrate.log
+  expect_state pool/block premigrated
+  user cmp pool/block reference/block
+}
+
+notices_changes() {
+  must_migrate pool/block pool/tiny pool/linked
+  before=$(objects)
+  user sh -c 'printf y >>pool/block'
+  cp reference/block expected && printf y >>expected
+  expect_same pool/block expected
+  expect_state pool/block resident
+  eventually "the stale object removed" has_objects $((before - 1))
+  user sh -c 'printf new >pool/tiny'
+  expect "content of tiny" new "$(cat pool/tiny)"
+  expect_state pool/tiny resident
+  user truncate -s 100 pool/linked
+  head -c 100 reference/linked >expected
+  expect_same pool/linked expected
+  # A premigrated file that is changed must be copied anew, whatever its times say.
+  must_migrate pool/block
+  user cmp pool/block <(cat reference/block; printf y)
+  stamp=$(stat -c %y pool/block)
+  printf z | dd of=pool/block bs=1 seek=10 conv=notrunc status=none
+  touch -d "$stamp" pool/block
+  cp pool/block expected
+  must_migrate pool/block
+  user cmp pool/block expected || fail "the changed data" "older data" "$work/recalld.log"
+}
+
+forgets_deleted_files() {
+  must_migrate pool/readonly
+  before=$(objects)
+  user rm -f pool/readonly
+  eventually "the object of a deleted file removed" has_objects $((before - 1))
+}
+
+reports_a_damaged_object() {
+  must_migrate pool/dir/odd
+  object=$(find archive -type f -size 100001c)
+  cp "$object" saved
+  printf 'damage' | dd of="$object" bs=1 seek=777 conv=notrunc status=none
+  if user cat pool/dir/odd >got 2>got.err; then
+    fail "an I/O error" "data" "$work/recalld.log"
+  fi
+  grep -q 'Input/output error' got.err || fail "EIO" "$(cat got.err)" "$work/recalld.log"
+  expect_state pool/dir/odd migrated
+  cp saved "$object"
+  user cmp pool/dir/odd reference/dir/odd || fail "right data" "other data" "$work/recalld.log"
+}
+
+# In mid recall: the daemon, then the service's worker; and the migration at any place.
+survives_kills() {
+  kill_daemon
+  must_migrate pool/dir/sub/chunks
+  start_daemon --recall-rate 1M
+  user cmp pool/dir/sub/chunks reference/dir/sub/chunks &
+  reader=$!
+  own "$reader"
+  eventually "a recall under way" local_grew pool/dir/sub/chunks
+  kill_daemon
+  process_gone "$reader" && fail "a waiting reader" "it is gone" "$work/recalld.log"
+  start_daemon
+  logged 'session .* assumed, [1-9]' || fail "events taken up" "$(cat "$work/recalld.log")" "$work/recalld.log"
+  wait "$reader" || fail "right data after the kill of the recall daemon" "status $?" "$work/recalld.log"
+
+  kill_daemon
+  must_migrate pool/dir/sub/chunks
+  start_daemon --recall-rate 1M
+  user cmp pool/dir/sub/chunks reference/dir/sub/chunks &
+  reader=$!
+  own "$reader"
+  eventually "a recall under way" local_grew pool/dir/sub/chunks
+  kill -9 "$(status_value worker_pid)"
+  wait "$reader" || fail "right data after the kill of the worker" "status $?" "$work/dmapid.log"
+
+  for n in 1 2 3 4 5 6 7 8; do
+    hsm_migrate --store archive pool/dir >migrate.log 2>&1 &
+    migrator=$!
+    # Somewhere in its work: after it has looked at n files more, not after a time.
+    dmctl status >/dev/null 2>&1
+    kill -9 "$migrator" 2>/dev/null || true
+    wait "$migrator" 2>/dev/null || true
+    user cmp pool/dir/sub/chunks reference/dir/sub/chunks || fail "right data after the kill $n of hsm_migrate" "status $?" "$work/recalld.log"
+    user cmp pool/dir/odd reference/dir/odd || fail "right data after the kill $n of hsm_migrate" "status $?" "$work/recalld.log"
+  done
+}
+
+begin_work "hsm-$kind"
+require_programs
+kernel_can || { say "skipped: kernel $(uname -r) has no fanotify pre-content events"; exit 77; }
+command -v "mkfs.$kind" >/dev/null || { say "skipped: no mkfs.$kind"; exit 77; }
+make_file_system "$kind" "$work/pool" 512M
+make_files
+start_service
+dmctl manage "$work/pool" >"$work/manage.log" 2>&1 || fail "a managed file system" "$(cat "$work/manage.log")" "$work/dmapid.log"
+start_daemon
+for step in whole_life skips_what_is_open notices_changes forgets_deleted_files reports_a_damaged_object survives_kills; do
+  say "hsm $kind: $step"
+  $step
+done
+say "hsm $kind: all good"
