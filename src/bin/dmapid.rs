@@ -1,5 +1,5 @@
 //! The node's daemon. Arguments, then one call.
 
 fn main() -> std::process::ExitCode {
-    std::process::ExitCode::FAILURE
+    dmapi::daemon::main()
 }

@@ -288,6 +288,12 @@ pub enum Request {
     },
     /// For `dmctl status` and `explain`: what the worker alone knows.
     Status,
+    /// Ends the daemon. `Busy` while file systems are served, unless `force`.
+    Stop {
+        force: bool,
+    },
+    /// The installed program takes the place of the running one; nobody sees an error.
+    Upgrade,
 }
 
 /// What the daemon says of itself.

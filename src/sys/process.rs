@@ -1,10 +1,10 @@
 //! Processes: the clone that shares descriptors, exec, signals, what a daemon asks of the kernel for itself.
 
-use std::convert::Infallible;
 use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -79,13 +79,6 @@ pub fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// Parks the calling thread for ever.
-pub fn park() -> Result<Infallible, Infallible> {
-    loop {
-        std::thread::park();
-    }
-}
-
 /// Keeps a descriptor open over exec, or not.
 pub fn set_inherit(fd: RawFd, inherit: bool) -> io::Result<()> {
     let flags = if inherit {
@@ -99,11 +92,24 @@ pub fn set_inherit(fd: RawFd, inherit: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// A further descriptor for what number `fd` names, which may be no descriptor at all.
-pub fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
-    // SAFETY: only borrowed for the call; a number that is not open gives EBADF.
-    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-    borrowed.try_clone_to_owned()
+/// A further descriptor for the same thing, with a number of at least `lowest`, open over exec.
+pub fn duplicate_above(fd: BorrowedFd<'_>, lowest: RawFd) -> io::Result<OwnedFd> {
+    let made = fcntl(fd, FcntlArg::F_DUPFD(lowest))?;
+    // SAFETY: the kernel has just made it, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(made) })
+}
+
+/// Makes sure that nothing new gets this number: opens /dev/null as it. What it named is closed.
+pub fn occupy(number: RawFd) -> io::Result<()> {
+    use std::os::fd::{AsRawFd, IntoRawFd};
+    let null = fs::File::open("/dev/null")?;
+    if null.as_raw_fd() == number {
+        let _ = null.into_raw_fd(); // It stays open, under the number it was to have.
+        return Ok(());
+    }
+    // SAFETY: two integers; the caller names a number that no owner of ours has.
+    Errno::result(unsafe { libc::dup2(null.as_raw_fd(), number) })?;
+    Ok(())
 }
 
 /// Takes over a descriptor that this process got from its starter, or from its own image before exec.
@@ -272,4 +278,30 @@ fn nix_flock(fd: BorrowedFd<'_>) -> nix::Result<()> {
     // The lock must live as long as the open file, over clone and exec: nix's guard would end it.
     // SAFETY: a borrowed descriptor and an integer.
     Errno::result(unsafe { libc::flock(fd.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }).map(drop)
+}
+
+/// Lends a descriptor that the process keeps open under this number to a function.
+pub fn with_borrowed<T>(fd: RawFd, work: impl FnOnce(BorrowedFd<'_>) -> T) -> T {
+    // SAFETY: borrowed for the call only; the callers name descriptors of the kept list, which nobody
+    // closes; should one be closed all the same, the kernel answers EBADF.
+    work(unsafe { BorrowedFd::borrow_raw(fd) })
+}
+
+static GUARDIAN: AtomicU32 = AtomicU32::new(0);
+
+/// Names the parent without which this process must not end by itself: its descriptors would end with it.
+pub fn set_guardian(pid: u32) {
+    GUARDIAN.store(pid, Ordering::Release);
+}
+
+/// Ends this process, whose state cannot be trusted any more. If its guardian is dead the calling thread
+/// is parked instead: another thread is about to put a new guardian in place of this process.
+pub fn die(code: i32) -> ! {
+    let guardian = GUARDIAN.load(Ordering::Acquire);
+    if guardian == 0 || parent() == guardian {
+        exit_now(code);
+    }
+    loop {
+        std::thread::park();
+    }
 }

@@ -142,6 +142,11 @@ pub fn peer(fd: BorrowedFd<'_>) -> io::Result<Peer> {
     })
 }
 
+/// Is it a socket that listens?
+pub fn is_listening(fd: BorrowedFd<'_>) -> bool {
+    socket::getsockopt(&fd, socket::sockopt::AcceptConn).unwrap_or(false)
+}
+
 /// A connected pair, for tests and for programs that speak to themselves.
 pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socket::socketpair(
@@ -150,6 +155,27 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
         None,
         SockFlag::SOCK_CLOEXEC,
     )?)
+}
+
+/// Sends one datagram to the socket at `address`; one that begins with `@` is abstract. For systemd.
+pub fn send_datagram(address: &str, message: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let fd = socket::socket(
+        AddressFamily::Unix,
+        SockType::Datagram,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )?;
+    let address = match address.strip_prefix('@') {
+        Some(name) => UnixAddr::new_abstract(name.as_bytes())?,
+        None => UnixAddr::new(address)?,
+    };
+    let raw: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+    let rights = [ControlMessage::ScmRights(&raw)];
+    let control: &[ControlMessage<'_>] = if raw.is_empty() { &[] } else { &rights };
+    let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+    let slices = [IoSlice::new(message)];
+    socket::sendmsg(fd.as_raw_fd(), &slices, control, flags, Some(&address))?;
+    Ok(())
 }
 
 /// Limits how long [`receive`] waits; it gives `WouldBlock` then. `None`: without end.

@@ -1,0 +1,333 @@
+//! Requests on files: look the object up, take the right, then work outside the mutex.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use super::core::Core;
+use super::requests::{Durability, carry_out};
+use super::sink::DESTROY_LISTED;
+use super::{Asked, Engine, Outcome};
+use crate::fs::{Mount, attr, handle, side, stat, state};
+use crate::model::machine::changed_list;
+use crate::model::{DmError, EventSet, EventType, FsId, Handle, Kinds, OpenFor, Right, Token};
+use crate::proto::{Reply, Request, Target};
+
+const R_D_L: Kinds = Kinds::REGULAR.or(Kinds::DIRECTORY).or(Kinds::SYMLINK);
+
+/// An object that is open on the private mount.
+struct Opened {
+    mount: Arc<Mount>,
+    fd: OwnedFd,
+    kind: Kinds,
+}
+
+impl Opened {
+    /// Opens the object as the call needs it. Not before the call has its right: a descriptor that is
+    /// more than O_PATH would keep the holder of the right from punching.
+    fn reopen(self, handle: Handle, open: OpenFor) -> Result<Self, DmError> {
+        if open == OpenFor::Look || self.kind == Kinds::FS {
+            return Ok(self);
+        }
+        let fd = self.mount.open(handle, open)?;
+        Ok(Self { fd, ..self })
+    }
+}
+
+impl Engine {
+    pub(super) fn file_request(&self, asked: Asked) -> Outcome {
+        match asked.request.clone() {
+            Request::Look {
+                handle,
+                kinds,
+                open,
+            } => {
+                let opened = self.find(handle, None, kinds);
+                match opened.and_then(|opened| opened.reopen(handle, open)) {
+                    Ok(opened) => entered(opened),
+                    Err(error) => error.into(),
+                }
+            }
+            Request::Enter {
+                target,
+                right,
+                kinds,
+                open,
+            } => self.on_object(asked, target, right, kinds, open, |_, opened| {
+                entered(opened)
+            }),
+            Request::SetEventList {
+                target,
+                events,
+                mask,
+            } => self.set_event_list(asked, target, events, mask),
+            Request::GetEventList { target } => self.get_event_list(asked, target),
+            Request::SetRegions {
+                target,
+                regions,
+                sync,
+            } => self.changing(asked, target, Kinds::REGULAR, |_, _| {
+                let changed = self.source.set_regions(target.handle, &regions, sync)?;
+                Ok(Reply::Exact(changed.exact))
+            }),
+            Request::PunchHole {
+                target,
+                offset,
+                length,
+            } => self.changing(asked, target, Kinds::REGULAR, |asked, _| {
+                self.source
+                    .punch(target.handle, offset, length, asked.again)?;
+                Ok(Reply::Nothing)
+            }),
+            Request::SetAttribute {
+                target,
+                name,
+                set_dtime,
+                value,
+                sync,
+            } => self.changing(asked, target, R_D_L, |_, opened| {
+                let fd = opened.fd.as_fd();
+                attr::set(&opened.mount, fd, &name, &value, set_dtime)?;
+                self.keep_copies(target.handle, opened, sync)
+            }),
+            Request::RemoveAttribute {
+                target,
+                name,
+                set_dtime,
+                sync,
+            } => self.changing(asked, target, R_D_L, |asked, opened| {
+                match attr::remove(opened.fd.as_fd(), &name, set_dtime) {
+                    // A worker that died after it was removed.
+                    Err(DmError::NotFound) if asked.again => {}
+                    removed => removed?,
+                }
+                self.keep_copies(target.handle, opened, sync)
+            }),
+            Request::SetFileAttr { target, change } => {
+                self.changing(asked, target, R_D_L, |_, opened| {
+                    stat::set(opened.fd.as_fd(), &change)?;
+                    Ok(Reply::Nothing)
+                })
+            }
+            Request::SyncFile { target } => {
+                self.changing(asked, target, Kinds::REGULAR, |_, opened| {
+                    handle::sync(&opened.mount, opened.fd.as_fd())?;
+                    Ok(Reply::Nothing)
+                })
+            }
+            other => unreachable!("{other:?} is no request on a file"),
+        }
+    }
+
+    /// A call that changes an object: exclusive right, any descriptor.
+    fn changing(
+        &self,
+        asked: Asked,
+        target: Target,
+        kinds: Kinds,
+        work: impl FnOnce(&Asked, &Opened) -> Result<Reply, DmError>,
+    ) -> Outcome {
+        let look = OpenFor::Look;
+        self.on_object(
+            asked,
+            target,
+            Right::Exclusive,
+            kinds,
+            look,
+            |asked, opened| work(asked, &opened).into(),
+        )
+    }
+
+    /// In the order of the standard: session, token, object, kind, right; then the work.
+    fn on_object(
+        &self,
+        asked: Asked,
+        target: Target,
+        right: Right,
+        kinds: Kinds,
+        open: OpenFor,
+        work: impl FnOnce(&Asked, Opened) -> Outcome,
+    ) -> Outcome {
+        let checked = {
+            let core = self.lock();
+            core.model.check_call(target.session, target.token)
+        };
+        if let Err(error) = checked {
+            return error.into();
+        }
+        let found = match self.find(target.handle, target.token, kinds) {
+            Ok(found) => found,
+            Err(error) => return error.into(),
+        };
+        let asked: Result<Option<Asked>, DmError> = self.with(|core, _| {
+            core.model.check_right(target.token, target.handle, right)?;
+            let may_go = target.token.is_some()
+                || asked.granted
+                || right == Right::Null
+                || core.is_mounting(target.handle);
+            if may_go {
+                return Ok(Some(asked));
+            }
+            Ok(core.take_right(target.handle, right, asked))
+        });
+        match asked {
+            Ok(Some(asked)) => match found.reopen(target.handle, open) {
+                Ok(opened) => work(&asked, opened),
+                Err(error) => error.into(),
+            },
+            Ok(None) => Outcome::Parked,
+            Err(error) => Outcome::from(error),
+        }
+    }
+
+    /// Finds an object, by an O_PATH descriptor, and looks at its kind.
+    fn find(&self, handle: Handle, token: Option<Token>, kinds: Kinds) -> Result<Opened, DmError> {
+        let fs = handle.fs().ok_or(DmError::BadHandle)?;
+        self.check_reachable(fs, handle, token.is_some())?;
+        let mount = self.source.mount(fs).ok_or(DmError::BadHandle)?;
+        if let Handle::Fs(_) = handle {
+            if !kinds.has(Kinds::FS) {
+                return Err(DmError::Invalid);
+            }
+            let fd = mount.root.try_clone()?;
+            let kind = Kinds::FS;
+            return Ok(Opened { mount, fd, kind });
+        }
+        let fd = mount.open(handle, OpenFor::Look)?;
+        let kind = handle::kind_of(fd.as_fd())?;
+        if !kinds.has(kind) {
+            return Err(DmError::Invalid);
+        }
+        Ok(Opened { mount, fd, kind })
+    }
+
+    /// While MOUNT is not answered only the handles in its message can be used.
+    fn check_reachable(&self, fs: FsId, handle: Handle, has_token: bool) -> Result<(), DmError> {
+        let core = self.lock();
+        let row = core.model.file_system(fs)?;
+        let is_hidden = core.mounting.contains_key(&fs)
+            && matches!(handle, Handle::Object { .. })
+            && !(has_token && row.mount.root == handle);
+        match is_hidden {
+            true => Err(DmError::BadHandle),
+            false => Ok(()),
+        }
+    }
+
+    /// Does the object of a handle live? (For rights and holds, which name objects without opening them.)
+    pub(super) fn object_lives(&self, handle: Handle) -> Result<(), DmError> {
+        let fs = handle.fs().ok_or(DmError::BadHandle)?;
+        match handle {
+            Handle::Object { .. } => self.find(handle, None, Kinds::OBJECT).map(drop),
+            Handle::Fs(_) | Handle::Global => self.lock().model.file_system(fs).map(drop),
+        }
+    }
+
+    /// Copies of the attributes, and of DESTROY in the list, are kept beside the journal: DESTROY needs them
+    /// when the object is gone.
+    fn keep_copies(&self, handle: Handle, opened: &Opened, sync: bool) -> Result<Reply, DmError> {
+        let mut copies = attr::list(opened.fd.as_fd())?;
+        let list = state::read(opened.fd.as_fd())
+            .map_err(DmError::from)?
+            .events;
+        if list.has(EventType::Destroy) {
+            copies.push((DESTROY_LISTED, Vec::new()));
+        }
+        side::write(&self.config.state, handle, &copies, sync)?;
+        if sync {
+            handle::sync(&opened.mount, opened.fd.as_fd())?;
+        }
+        Ok(Reply::Nothing)
+    }
+
+    fn set_event_list(
+        &self,
+        asked: Asked,
+        target: Target,
+        events: EventSet,
+        mask: EventSet,
+    ) -> Outcome {
+        if !matches!(target.handle, Handle::Object { .. }) {
+            return self.guarded(asked, target, Right::Exclusive, |core, out, asked| {
+                let Target {
+                    session,
+                    handle,
+                    token,
+                } = target;
+                let plan = core
+                    .model
+                    .plan_set_event_list(session, handle, token, events, mask);
+                carry_out(core, out, asked, Durability::Power, plan, |_| {
+                    Reply::Nothing
+                })
+            });
+        }
+        self.changing(asked, target, Kinds::OBJECT, |_, opened| {
+            let old = state::read(opened.fd.as_fd())
+                .map_err(DmError::from)?
+                .events;
+            let list = changed_list(opened.kind, old, events, mask)?;
+            self.source.set_event_list(target.handle, list, true)?;
+            match old.has(EventType::Destroy) != list.has(EventType::Destroy) {
+                true => self.keep_copies(target.handle, opened, true),
+                false => Ok(Reply::Nothing),
+            }
+        })
+    }
+
+    fn get_event_list(&self, asked: Asked, target: Target) -> Outcome {
+        if !matches!(target.handle, Handle::Object { .. }) {
+            return self.guarded(asked, target, Right::Shared, |core, _, _| {
+                core.model
+                    .event_list(target.session, target.handle, target.token)
+                    .map(Reply::EventList)
+                    .into()
+            });
+        }
+        let (kinds, open) = (Kinds::OBJECT, OpenFor::Look);
+        self.on_object(asked, target, Right::Shared, kinds, open, |_, opened| {
+            let state = match state::read(opened.fd.as_fd()) {
+                Ok(state) => state,
+                Err(error) => return DmError::from(error).into(),
+            };
+            let by_region = state
+                .regions
+                .iter()
+                .fold(0, |set, region| set | region_events(region.flags));
+            Ok(Reply::EventList(EventSet(state.events.0 | by_region))).into()
+        })
+    }
+}
+
+/// The events that the flags of a region enable, as bits of an event set.
+fn region_events(flags: u32) -> u64 {
+    [EventType::Read, EventType::Write, EventType::Truncate]
+        .into_iter()
+        .enumerate()
+        .filter(|(bit, _)| flags & (1 << bit) != 0)
+        .fold(0, |set, (_, event)| set | event.bit())
+}
+
+fn entered(opened: Opened) -> Outcome {
+    let kind = opened.kind;
+    Outcome::Done(Ok(Reply::Entered { kind }), Some(opened.fd))
+}
+
+impl Core {
+    /// Is it the handle of a file system whose MOUNT is not answered?
+    pub fn is_mounting(&self, handle: Handle) -> bool {
+        handle
+            .fs()
+            .is_some_and(|fs| self.mounting.contains_key(&fs))
+    }
+
+    /// The right of the present request ends; nobody is told yet.
+    pub fn end_work_quietly(&mut self, conn: super::ConnId) {
+        let working = self
+            .conns
+            .get_mut(&conn)
+            .and_then(|conn| conn.working.take());
+        if let Some(handle) = working {
+            self.rights.release(handle, conn);
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! File systems come and go: MOUNT, PREUNMOUNT, UNMOUNT.
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::core::{Core, Waiting};
+use super::outbox::Outbox;
+use super::{Asked, Engine, Outcome};
+use crate::fs::{Mount, users};
+use crate::model::ids::RequestId;
+use crate::model::machine::{Fate, Kept, NewEvent};
+use crate::model::{
+    Answer, DmError, EventBody, EventType, FsId, Handle, MountBody, NamespaceBody, Origin,
+};
+use crate::proto::{FsEntry, Reply, Request};
+use crate::sys::clock;
+
+/// `DM_UNMOUNT_FORCE`.
+const MODE_FORCED: u32 = 1;
+
+impl Engine {
+    pub(super) fn mount_request(&self, mut asked: Asked) -> Outcome {
+        match asked.request.clone() {
+            Request::Mount {
+                path,
+                device,
+                read_only,
+                manage,
+                force,
+            } => {
+                let Some(fd) = asked.fds.pop() else {
+                    return DmError::Invalid.into();
+                };
+                let wish = Wish {
+                    path,
+                    device,
+                    read_only,
+                    check_users: manage && !force,
+                };
+                match self.serve(&asked, &wish, fd) {
+                    Ok(outcome) => outcome,
+                    Err(error) => error.into(),
+                }
+            }
+            Request::PrepareUnmount { fs, forced } => self.prepare_unmount(&asked, fs, forced),
+            Request::Unmounted { fs, errno, forced } => {
+                self.unmount_done(fs, errno, forced);
+                Ok(Reply::Nothing).into()
+            }
+            other => unreachable!("{other:?} is no request on a mount"),
+        }
+    }
+
+    /// Serves a file system and offers MOUNT. The model knows it before the source sees its first access.
+    fn serve(&self, asked: &Asked, wish: &Wish, fd: OwnedFd) -> Result<Outcome, DmError> {
+        let seen = Mount::new(fd.try_clone()?)?;
+        let fs = seen.fs;
+        let root = seen.handle_of(seen.root.as_fd())?;
+        let body = MountBody {
+            mode: u32::from(wish.read_only),
+            fs: Handle::Fs(fs),
+            mount_point: self.mount_point(&wish.path),
+            path: wish.path.clone(),
+            device: wish.device.clone(),
+            root,
+        };
+        let is_new = self.with(|core, out| match core.model.file_system(fs) {
+            // The worker that began this died before MOUNT was queued.
+            Ok(_) if asked.again && !core.mounting.contains_key(&fs) => Ok(false),
+            Ok(_) => Err(DmError::Exists),
+            Err(_) => {
+                let plan = core.model.plan_add_fs(fs, body.clone())?;
+                let lsn = core.commit(plan.records, None, out)?;
+                core.mounting.insert(fs, asked.id);
+                Ok(lsn.0 > 0)
+            }
+        })?;
+        let attached = self.attach(fs, seen.device, wish, fd, is_new);
+        if let Err(error) = attached {
+            self.with(|core, out| core.drop_fs(fs, out));
+            return Err(error);
+        }
+        self.managed_changed();
+        Ok(self.offer_mount(asked, fs, body))
+    }
+
+    fn attach(
+        &self,
+        fs: FsId,
+        device: u64,
+        wish: &Wish,
+        fd: OwnedFd,
+        is_new: bool,
+    ) -> Result<(), DmError> {
+        if is_new && wish.check_users && !users::in_use(device).is_empty() {
+            return Err(DmError::Busy);
+        }
+        if self.source.mount(fs).is_none() {
+            self.source.attach(fd)?;
+        }
+        Ok(())
+    }
+
+    fn offer_mount(&self, asked: &Asked, fs: FsId, body: MountBody) -> Outcome {
+        self.with(|core, out| {
+            let plan = core.model.plan_event(NewEvent {
+                fs,
+                kind: EventType::Mount,
+                body: EventBody::Mount(body),
+                origin: Origin::Request(asked.id),
+                pid: core.pid_of(asked),
+                made_ms: clock::realtime_ms(),
+            });
+            let plan = match plan {
+                Ok(plan) => plan,
+                Err(error) => return error.into(),
+            };
+            if plan.value == Fate::Proceeds {
+                core.mounting.remove(&fs);
+                return Ok(Reply::Managed(fs)).into();
+            }
+            core.askers.insert(asked.id, asked.conn);
+            core.park(asked.conn, asked.id, Waiting::Mount { fs });
+            match core.commit(plan.records, None, out) {
+                Ok(_) => Outcome::Parked,
+                Err(error) => {
+                    core.askers.remove(&asked.id);
+                    core.take_waiting(asked.conn);
+                    core.drop_fs(fs, out);
+                    error.into()
+                }
+            }
+        })
+    }
+
+    /// The handle of the directory that is mounted on, if it lies in a managed file system.
+    fn mount_point(&self, path: &[u8]) -> Option<Handle> {
+        let dir = File::open(Path::new(std::ffi::OsStr::from_bytes(path))).ok()?;
+        let mounts = self.source.mounts();
+        mounts
+            .iter()
+            .find_map(|mount| mount.handle_of(dir.as_fd()).ok())
+    }
+
+    /// The requester of a mount is gone before MOUNT was answered.
+    pub(super) fn cancel_mount(&self, id: RequestId, fs: FsId) {
+        self.with(|core, out| {
+            core.originator_gone(id, out);
+            core.drop_fs(fs, out);
+        });
+    }
+
+    fn prepare_unmount(&self, asked: &Asked, fs: FsId, forced: bool) -> Outcome {
+        self.with(|core, out| {
+            let row = match core.model.file_system(fs) {
+                Ok(row) => row.clone(),
+                Err(error) => return error.into(),
+            };
+            let waiting = Waiting::Unmount { fs, forced };
+            let plan = match row.list.has(EventType::PreUnmount) {
+                false => None,
+                true => {
+                    let body = namespace(fs, Some(row.mount.root), forced, 0);
+                    let event = NewEvent {
+                        fs,
+                        kind: EventType::PreUnmount,
+                        body,
+                        origin: Origin::Request(asked.id),
+                        pid: core.pid_of(asked),
+                        made_ms: clock::realtime_ms(),
+                    };
+                    core.model.plan_event(event).ok()
+                }
+            };
+            match plan {
+                Some(plan) if plan.value != Fate::Proceeds => {
+                    core.askers.insert(asked.id, asked.conn);
+                    core.park(asked.conn, asked.id, waiting);
+                    match core.commit(plan.records, None, out) {
+                        Ok(_) => Outcome::Parked,
+                        Err(error) => {
+                            core.askers.remove(&asked.id);
+                            core.take_waiting(asked.conn);
+                            error.into()
+                        }
+                    }
+                }
+                _ => core
+                    .after_answer(asked.id, &waiting, Answer::Continue, out)
+                    .into(),
+            }
+        })
+    }
+
+    /// The unmount is over: UNMOUNT is queued, and after success the file system is dropped.
+    pub(super) fn unmount_done(&self, fs: FsId, errno: i32, forced: bool) {
+        let wants = {
+            let core = self.lock();
+            match core.model.file_system(fs) {
+                Ok(row) => row.list.has(EventType::Unmount),
+                Err(_) => return, // Told twice, by the helper and by the source.
+            }
+        };
+        if wants {
+            self.bring(NewEvent {
+                fs,
+                kind: EventType::Unmount,
+                body: namespace(fs, None, forced, errno),
+                origin: Origin::Nobody,
+                pid: 0,
+                made_ms: clock::realtime_ms(),
+            });
+        }
+        self.with(|core, out| {
+            if errno == 0 {
+                core.drop_fs(fs, out);
+            }
+            core.unmount_over(fs, out);
+        });
+    }
+
+    pub(super) fn file_systems(&self) -> Vec<FsEntry> {
+        let mounts = self.source.mounts();
+        let core = self.lock();
+        core.model
+            .file_systems()
+            .filter_map(|(fs, row)| {
+                let mount: &Arc<Mount> = mounts.iter().find(|mount| mount.fs == fs)?;
+                Some(FsEntry {
+                    fs,
+                    mount: row.mount.clone(),
+                    kind: mount.kind.name().to_owned(),
+                    source: self.source.name().to_owned(),
+                    device: mount.device,
+                    events: self.source.events(),
+                    list: row.list,
+                })
+            })
+            .collect()
+    }
+}
+
+/// What `Request::Mount` asks for.
+struct Wish {
+    path: Vec<u8>,
+    device: Vec<u8>,
+    read_only: bool,
+    check_users: bool,
+}
+
+fn namespace(fs: FsId, root: Option<Handle>, forced: bool, errno: i32) -> EventBody {
+    EventBody::Namespace(NamespaceBody {
+        mode: if forced { MODE_FORCED } else { 0 },
+        handle1: Some(Handle::Fs(fs)),
+        handle2: root,
+        name1: Vec::new(),
+        name2: Vec::new(),
+        retcode: errno,
+    })
+}
+
+impl Core {
+    pub fn mount_answered(
+        &mut self,
+        fs: FsId,
+        answer: Answer,
+        out: &mut Outbox,
+    ) -> Result<Reply, DmError> {
+        self.mounting.remove(&fs);
+        match answer {
+            Answer::Continue | Answer::DontCare => {
+                self.model.file_system(fs)?;
+                Ok(Reply::Managed(fs))
+            }
+            Answer::Abort(errno) => {
+                self.drop_fs(fs, out);
+                Err(DmError::from_errno(errno))
+            }
+        }
+    }
+
+    pub fn unmount_answered(
+        &mut self,
+        id: RequestId,
+        fs: FsId,
+        forced: bool,
+        answer: Answer,
+    ) -> Result<Reply, DmError> {
+        if !forced {
+            if let Answer::Abort(errno) = answer {
+                return Err(DmError::from_errno(errno));
+            }
+            if self.model.is_fs_in_use(fs) {
+                return Err(DmError::Busy);
+            }
+        }
+        let pid = self
+            .conns
+            .values()
+            .find(|conn| conn.is_of(id.client))
+            .map_or(0, |conn| conn.pid);
+        self.unmounting.insert(fs, pid);
+        Ok(Reply::Nothing)
+    }
+
+    /// Serves the file system no more.
+    pub fn drop_fs(&mut self, fs: FsId, out: &mut Outbox) {
+        self.mounting.remove(&fs);
+        if let Ok(plan) = self.model.plan_drop_fs(fs)
+            && let Err(error) = self.commit(plan.records, None, out)
+        {
+            tracing::error!(%error, fs = fs.0, "a file system could not be dropped");
+        }
+        out.dropped.push(fs);
+        out.room = true;
+    }
+
+    /// Calls that waited for the end of the unmount go on.
+    pub fn unmount_over(&mut self, fs: FsId, out: &mut Outbox) {
+        self.unmounting.remove(&fs);
+        let waiters: Vec<super::ConnId> = self
+            .conns
+            .iter()
+            .filter(|(_, conn)| {
+                matches!(&conn.waiting, Some((_, Waiting::UnmountEnd { fs: on, .. })) if *on == fs)
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        for conn in waiters {
+            if let Some((_, Waiting::UnmountEnd { asked, .. })) = self.take_waiting(conn) {
+                out.granted.push(*asked);
+            }
+        }
+    }
+
+    /// A process that was unmounting is gone and did not say how it went: the source tells if it is done.
+    pub fn unmounter_ended(&mut self, pid: u32, out: &mut Outbox) {
+        let left: Vec<FsId> = self
+            .unmounting
+            .iter()
+            .filter(|(_, unmounter)| **unmounter == pid)
+            .map(|(fs, _)| *fs)
+            .collect();
+        for fs in left {
+            self.unmount_over(fs, out);
+        }
+    }
+
+    /// Nobody waits for the answer to the event of a request any more.
+    pub fn originator_gone(&mut self, id: RequestId, out: &mut Outbox) {
+        let Kept::Waits(sequence) = self.model.kept(id) else {
+            return;
+        };
+        let reserved = &self.reserved;
+        let plan = self
+            .model
+            .plan_originator_gone(sequence, &|sequence| reserved.contains_key(&sequence));
+        if let Some(plan) = plan
+            && let Err(error) = self.commit(plan.records, None, out)
+        {
+            tracing::error!(%error, "an event whose originator is gone stays");
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! A worker begins: the journal is replayed, what the source has and what the model knows are made one.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex};
+
+use super::core::Core;
+use super::{Config, Engine, Host, housekeeping};
+use crate::fs::identify;
+use crate::journal::{Control, Journal, JournalError, Opened, Sizes, Start};
+use crate::model::machine::Model;
+use crate::model::{EventBody, FsId, MountBody, Origin};
+use crate::source::{EventSink, EventSource};
+use crate::sys::clock;
+
+/// The live state has limits (model/limits.rs); all of it at once fits.
+const SIZES: Sizes = Sizes {
+    log_bytes: 16 << 20,
+    checkpoint_bytes: 20 << 20,
+};
+
+impl Engine {
+    /// Opens the node's journal and takes up what the source holds. The error is a sentence for people.
+    pub fn open(
+        config: Config,
+        source: Arc<dyn EventSource>,
+        host: Arc<dyn Host>,
+    ) -> Result<Arc<Self>, String> {
+        let Opened {
+            mut journal,
+            state: model,
+            tail,
+        } = open_journal(&config).map_err(|error| error.to_string())?;
+        let path = journal.path().to_owned();
+        tracing::info!(journal = %path.display(), tail, "journal recovered");
+        let control = Control::create(&config.control).map_err(|error| error.to_string())?;
+        journal
+            .publish_on(control)
+            .map_err(|error| error.to_string())?;
+        let syncer = journal.syncer();
+        let core = Core::new(model, journal, Arc::clone(&source));
+        let engine = Arc::new_cyclic(|me| Self {
+            me: me.clone(),
+            config,
+            core: Mutex::new(core),
+            syncer,
+            source,
+            host,
+            room: Condvar::new(),
+            journal_path: path.display().to_string(),
+            started_ms: clock::realtime_ms(),
+        });
+        engine.take_up_file_systems();
+        let sink: Arc<dyn EventSink> = Arc::clone(&engine) as Arc<dyn EventSink>;
+        Arc::clone(&engine.source)
+            .start(sink)
+            .map_err(|error| format!("event source {}: {error}", engine.source.name()))?;
+        engine.drop_lost_events();
+        engine.keep_house()?;
+        Ok(engine)
+    }
+
+    pub(super) fn own(&self) -> Option<Arc<Self>> {
+        self.me.upgrade()
+    }
+
+    fn keep_house(&self) -> Result<(), String> {
+        let engine = self.me.clone();
+        std::thread::Builder::new()
+            .name("housekeeping".into())
+            .spawn(move || housekeeping::run(&engine))
+            .map(drop)
+            .map_err(|error| format!("no thread for housekeeping: {error}"))
+    }
+
+    /// File systems of the model that the source has lost (both processes died) are taken up again if
+    /// they are still mounted; others are dropped. What only the source has was never offered to anybody.
+    fn take_up_file_systems(&self) {
+        let known: Vec<(FsId, MountBody)> = {
+            let mut core = self.lock();
+            core.mounting = core.unanswered_mounts().collect();
+            core.model
+                .file_systems()
+                .map(|(fs, row)| (fs, row.mount.clone()))
+                .collect()
+        };
+        for mount in self.source.mounts() {
+            if !known.iter().any(|(fs, _)| *fs == mount.fs) {
+                self.source.detach(mount.fs);
+            }
+        }
+        for (fs, body) in known {
+            if self.source.mount(fs).is_some() {
+                continue;
+            }
+            let path = Path::new(std::ffi::OsStr::from_bytes(&body.path)).to_owned();
+            match reattach(&path, fs, self.source.as_ref()) {
+                Ok(()) => tracing::warn!(
+                    path = %path.display(),
+                    "taken up again; what was accessed while no dmapid ran was not seen"
+                ),
+                Err(why) => {
+                    tracing::info!(path = %path.display(), why, "not mounted any more; dropped");
+                    self.with(|core, out| core.drop_fs(fs, out));
+                }
+            }
+        }
+        self.managed_changed();
+    }
+
+    /// Operations that no source holds any more (the machine was restarted) wait for nothing.
+    fn drop_lost_events(&self) {
+        let blocked = self.source.blocked();
+        let lost: Vec<_> = self
+            .lock()
+            .model
+            .source_events()
+            .into_iter()
+            .map(|(serial, _)| serial)
+            .filter(|serial| !blocked.iter().any(|(held, ..)| held == serial))
+            .collect();
+        for serial in lost {
+            self.withdraw(serial);
+        }
+    }
+}
+
+impl Core {
+    fn unanswered_mounts(&self) -> impl Iterator<Item = (FsId, crate::model::ids::RequestId)> + '_ {
+        self.model
+            .live_events()
+            .filter_map(|(event, _)| match (&event.body, event.origin) {
+                (EventBody::Mount(body), Origin::Request(id)) => Some((body.fs.fs()?, id)),
+                _ => None,
+            })
+    }
+}
+
+fn open_journal(config: &Config) -> Result<Opened<Model>, JournalError> {
+    match Journal::open_in(&config.state, &config.node, config.start, &SIZES) {
+        // The first worker died before it had made one.
+        Err(JournalError::Missing { .. }) if config.start == Start::Worker => {
+            Journal::open_in(&config.state, &config.node, Start::Daemon, &SIZES)
+        }
+        opened => opened,
+    }
+}
+
+fn reattach(path: &Path, fs: FsId, source: &dyn EventSource) -> Result<(), String> {
+    use std::os::fd::AsFd;
+    let dir: OwnedFd = File::open(path).map_err(|error| error.to_string())?.into();
+    let found = identify::identify(dir.as_fd()).map_err(|error| error.to_string())?;
+    if found.fs != fs {
+        return Err("another file system is there".into());
+    }
+    source
+        .attach(dir)
+        .map(drop)
+        .map_err(|error| error.to_string())
+}
