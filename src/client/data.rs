@@ -5,8 +5,8 @@ use std::os::fd::BorrowedFd;
 use super::call::{Entered, tell};
 use super::dialect::{Dialect, dialect};
 use super::mounts;
-use crate::fs::invisible::{CHUNK_BYTES_MAX, KeptTimes};
-use crate::fs::{Mount, handle, hole, stat, state};
+use crate::fs::invisible::CHUNK_BYTES_MAX;
+use crate::fs::{Kept, Mount, handle, hole, stat, state};
 use crate::model::{DmError, Extent, Kinds, Right};
 use crate::proto::{OpenFor, Request, Target};
 
@@ -86,7 +86,7 @@ fn write_chunk(
     chunk: Chunk<'_>,
     transfer: Transfer<'_>,
 ) -> Result<usize, DmError> {
-    let times = KeptTimes::of(file, mount.kind)?;
+    let times = Kept::of(file, mount.kind)?;
     let moved = transfer(chunk);
     // Also after an error: part of the piece may have been written.
     times.put_back(file)?;

@@ -1,9 +1,14 @@
 //! DM attributes: xattrs `trusted.SGI_DMI_<name>`.
 
+use std::ffi::CString;
 use std::os::fd::BorrowedFd;
 
 use crate::fs::Mount;
+use crate::fs::ObjectState;
+use crate::fs::stat;
+use crate::fs::state;
 use crate::model::DmError;
+use crate::sys::xattr;
 
 /// What DM attributes may hold on a file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,13 +19,38 @@ pub struct AttrLimits {
     pub total_bytes_max: u64,
 }
 
+const PREFIX: &str = "trusted.SGI_DMI_";
+
 /// A name, NUL padded, and its value.
 pub type Attribute = ([u8; 8], Vec<u8>);
 
+/// The xattr of an attribute. A name ends at its first NUL.
+fn xattr_name(name: &[u8; 8]) -> Result<CString, DmError> {
+    let end = name.iter().position(|byte| *byte == 0).unwrap_or(8);
+    if end == 0 {
+        return Err(DmError::Invalid);
+    }
+    CString::new([PREFIX.as_bytes(), &name[..end]].concat()).map_err(|_| DmError::Invalid)
+}
+
+/// The attribute of an xattr; `None` for every other xattr.
+fn attribute_name(xattr: &[u8]) -> Option<[u8; 8]> {
+    let suffix = xattr.strip_prefix(PREFIX.as_bytes())?;
+    let mut name = [0; 8];
+    name.get_mut(..suffix.len())?.copy_from_slice(suffix);
+    (name[0] != 0).then_some(name)
+}
+
+fn set_error(error: std::io::Error) -> DmError {
+    match error.raw_os_error() {
+        Some(libc::E2BIG | libc::ERANGE) => DmError::TooBig { need: None },
+        _ => error.into(),
+    }
+}
+
 /// The value of an attribute; `NotFound` if the object has no such one, `Invalid` for the empty name.
 pub fn get(fd: BorrowedFd<'_>, name: &[u8; 8]) -> Result<Vec<u8>, DmError> {
-    let _ = (fd, name);
-    Err(DmError::NotImplemented)
+    xattr::get(fd, &xattr_name(name)?)?.ok_or(DmError::NotFound)
 }
 
 /// Sets or replaces an attribute (worker only). Without `set_dtime` `dt_dtime` stays what it was; ctime
@@ -33,24 +63,103 @@ pub fn set(
     value: &[u8],
     set_dtime: bool,
 ) -> Result<(), DmError> {
-    let _ = (mount, fd, name, value, set_dtime);
-    Err(DmError::NotImplemented)
+    let xattr = xattr_name(name)?;
+    if value.len() as u64 > mount.limits.value_bytes_max {
+        return Err(DmError::TooBig { need: None });
+    }
+    let kept = kept_dtime(fd, set_dtime)?;
+    xattr::set(fd, &xattr, value).map_err(set_error)?;
+    settle_dtime(fd, kept);
+    Ok(())
 }
 
 /// Removes an attribute (worker only); `NotFound` if there is none.
 pub fn remove(fd: BorrowedFd<'_>, name: &[u8; 8], set_dtime: bool) -> Result<(), DmError> {
-    let _ = (fd, name, set_dtime);
-    Err(DmError::NotImplemented)
+    let xattr = xattr_name(name)?;
+    let kept = kept_dtime(fd, set_dtime)?;
+    if !xattr::remove(fd, &xattr)? {
+        return Err(DmError::NotFound);
+    }
+    // Without attributes dtime is 0, and later ones must not find an old one.
+    let kept = if names(fd)?.is_empty() { None } else { kept };
+    settle_dtime(fd, kept);
+    Ok(())
+}
+
+/// The dtime that must not move with this change; `None`: it becomes ctime, as the standard's overloading
+/// has it.
+fn kept_dtime(fd: BorrowedFd<'_>, set_dtime: bool) -> Result<Option<(i64, u32)>, DmError> {
+    if set_dtime || names(fd)?.is_empty() {
+        return Ok(None);
+    }
+    let ctime = stat::stat(fd)?.ctime;
+    Ok(Some(dtime(&state::read(fd).unwrap_or_default(), ctime)))
+}
+
+/// `dt_dtime` of an object that has attributes.
+pub(super) fn dtime(state: &ObjectState, ctime: (i64, u32)) -> (i64, u32) {
+    state.dtime.unwrap_or(ctime)
+}
+
+/// The attribute is set by now; that there is no room to keep a time beside it does not undo that.
+fn settle_dtime(fd: BorrowedFd<'_>, dtime: Option<(i64, u32)>) {
+    if let Err(error) = state::update(fd, |state| state.dtime = dtime) {
+        tracing::debug!(%error, "dt_dtime is not kept");
+    }
+}
+
+/// Does a list of xattrs hold an attribute?
+pub(super) fn is_any_in(list: &[u8]) -> bool {
+    let mut names = list.split(|byte| *byte == 0);
+    names.any(|name| attribute_name(name).is_some())
+}
+
+fn names_in(list: &[u8]) -> Vec<[u8; 8]> {
+    let mut names: Vec<_> = list
+        .split(|byte| *byte == 0)
+        .filter_map(attribute_name)
+        .collect();
+    names.sort_unstable();
+    names
 }
 
 /// Names of all attributes, sorted.
 pub fn names(fd: BorrowedFd<'_>) -> Result<Vec<[u8; 8]>, DmError> {
-    let _ = fd;
-    Err(DmError::NotImplemented)
+    Ok(names_in(&xattr::list(fd)?))
 }
 
 /// All attributes with their values, sorted by name.
 pub fn list(fd: BorrowedFd<'_>) -> Result<Vec<Attribute>, DmError> {
-    let _ = fd;
-    Err(DmError::NotImplemented)
+    let mut attributes = Vec::new();
+    for name in names(fd)? {
+        match get(fd, &name) {
+            Ok(value) => attributes.push((name, value)),
+            // Removed since the names were read.
+            Err(DmError::NotFound) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(attributes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_go_to_xattrs_and_back() {
+        for name in [b"a\0\0\0\0\0\0\0", b"12345678", b"\xff \n/%\0\0\0"] {
+            let xattr = xattr_name(name).unwrap();
+            assert_eq!(attribute_name(xattr.as_bytes()), Some(*name));
+        }
+        assert_eq!(xattr_name(&[0; 8]), Err(DmError::Invalid));
+    }
+
+    #[test]
+    fn only_attributes_are_listed() {
+        let list = b"trusted.SGI_DMI_b\0trusted.dmapi.state\0user.x\0trusted.SGI_DMI_\0\
+            trusted.SGI_DMI_123456789\0trusted.sgi_dmi_c\0trusted.SGI_DMI_a\0";
+        let found = names_in(list);
+        assert_eq!(found, [*b"a\0\0\0\0\0\0\0", *b"b\0\0\0\0\0\0\0"]);
+    }
 }

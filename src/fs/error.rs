@@ -56,3 +56,8 @@ impl From<FsError> for DmError {
         }
     }
 }
+
+/// An errno of the kernel as the caller of the DMAPI sees it.
+pub(super) fn dm(errno: nix::errno::Errno) -> DmError {
+    DmError::from_errno(errno as i32)
+}

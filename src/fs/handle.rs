@@ -1,47 +1,267 @@
 //! Handles of objects, and objects of handles.
+//!
+//! Inode number and generation come out of the kernel's own file handle and go back into it: that is what
+//! name_to_handle_at(2) gives on these file systems, and it needs no walk.
 
+use std::os::fd::AsFd;
+use std::os::fd::AsRawFd;
 use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
 
+use nix::sys::stat::SFlag;
+use nix::sys::stat::fstat;
+
+use crate::fs::FsKind;
 use crate::fs::Mount;
 use crate::model::DmError;
 use crate::model::Handle;
 use crate::model::Kinds;
 use crate::model::OpenFor;
+use crate::sys::handle::KernelHandle;
+use crate::sys::handle::name_to_handle;
+use crate::sys::handle::open_by_handle;
+use crate::sys::xfs;
+
+/// Inode u32, generation u32: ext4, and xfs without 64-bit inode numbers.
+const INO32: i32 = 1;
+/// The same with the parent's behind it.
+const INO32_PARENT: i32 = 2;
+/// Inode u64, generation u32: xfs.
+const XFS_INO64: i32 = 0x81;
+const XFS_INO64_PARENT: i32 = 0x82;
+/// Inode u64, subvolume u64, generation u32: btrfs, alone and with the parent's behind it.
+const BTRFS: i32 = 0x4d;
+const BTRFS_PARENT: i32 = 0x4e;
+const BTRFS_PARENT_ROOT: i32 = 0x4f;
+
+/// What is taken out of a handle of the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Fid {
+    inode: u64,
+    generation: u32,
+    subvolume: u64,
+}
+
+fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
+    let field = bytes.get(offset..offset + 4)?;
+    Some(u32::from_ne_bytes(field.try_into().ok()?))
+}
+
+fn u64_at(bytes: &[u8], offset: usize) -> Option<u64> {
+    let field = bytes.get(offset..offset + 8)?;
+    Some(u64::from_ne_bytes(field.try_into().ok()?))
+}
+
+fn parse(fs: FsKind, kind: i32, bytes: &[u8]) -> Option<Fid> {
+    match (fs, kind) {
+        (FsKind::Xfs | FsKind::Ext4, INO32 | INO32_PARENT) => Some(Fid {
+            inode: u64::from(u32_at(bytes, 0)?),
+            generation: u32_at(bytes, 4)?,
+            subvolume: 0,
+        }),
+        (FsKind::Xfs, XFS_INO64 | XFS_INO64_PARENT) => Some(Fid {
+            inode: u64_at(bytes, 0)?,
+            generation: u32_at(bytes, 8)?,
+            subvolume: 0,
+        }),
+        (FsKind::Btrfs, BTRFS | BTRFS_PARENT | BTRFS_PARENT_ROOT) => Some(Fid {
+            inode: u64_at(bytes, 0)?,
+            generation: u32_at(bytes, 16)?,
+            subvolume: u64_at(bytes, 8)?,
+        }),
+        _ => None,
+    }
+}
+
+fn build(fs: FsKind, fid: Fid) -> Option<KernelHandle> {
+    let mut bytes = Vec::with_capacity(20);
+    let kind = match fs {
+        FsKind::Xfs => {
+            bytes.extend_from_slice(&fid.inode.to_ne_bytes());
+            XFS_INO64
+        }
+        FsKind::Ext4 => {
+            bytes.extend_from_slice(&u32::try_from(fid.inode).ok()?.to_ne_bytes());
+            INO32
+        }
+        FsKind::Btrfs => {
+            bytes.extend_from_slice(&fid.inode.to_ne_bytes());
+            bytes.extend_from_slice(&fid.subvolume.to_ne_bytes());
+            BTRFS
+        }
+    };
+    bytes.extend_from_slice(&fid.generation.to_ne_bytes());
+    KernelHandle::new(kind, &bytes)
+}
+
+/// A handle that the file system does not know is dead, whatever words it finds for that.
+fn lookup_error(error: std::io::Error) -> DmError {
+    match error.raw_os_error() {
+        Some(libc::ESTALE | libc::ENOENT | libc::EINVAL) => DmError::BadHandle,
+        Some(libc::EISDIR) => DmError::Invalid,
+        _ => error.into(),
+    }
+}
 
 impl Mount {
     /// The handle of an open object (O_PATH will do). `NotManaged` if it lies in another file system.
     /// `fd` may come from any mount of the file system.
     pub fn handle_of(&self, fd: BorrowedFd<'_>) -> Result<Handle, DmError> {
-        let _ = fd;
-        Err(DmError::NotImplemented)
+        if fstat(fd).map_err(std::io::Error::from)?.st_dev != self.device {
+            return Err(DmError::NotManaged);
+        }
+        let kernel = name_to_handle(fd)?;
+        self.handle_from_kernel(kernel.kind(), kernel.bytes())
+    }
+
+    /// The handle that a file handle of the kernel (an event record of fanotify: type and bytes) stands for.
+    pub fn handle_from_kernel(&self, kind: i32, bytes: &[u8]) -> Result<Handle, DmError> {
+        // fanotify may put flags above the type that the file system gave.
+        let fid = parse(self.kind, kind & 0xffff, bytes).ok_or(DmError::Io)?;
+        if fid.subvolume != self.subvolume {
+            return Err(DmError::NotManaged);
+        }
+        Ok(Handle::Object {
+            fs: self.fs,
+            inode: fid.inode,
+            generation: fid.generation,
+        })
     }
 
     /// Opens the object of a handle on this mount; the file system's own handle opens its root directory.
     ///
     /// `Look`, and every symbolic link and special file: O_PATH. Else a descriptor that makes no events
-    /// (on xfs no time changes either) and never waits for a lease. A dead handle is `BadHandle`.
+    /// (on xfs no time changes either) and never waits for a lease (`Again`). A dead handle is `BadHandle`.
     /// `Write` on a directory is `Invalid`.
     pub fn open(&self, handle: Handle, open: OpenFor) -> Result<OwnedFd, DmError> {
-        let _ = (handle, open);
-        Err(DmError::NotImplemented)
+        match handle {
+            Handle::Fs(fs) if fs == self.fs => {
+                let flags = nix::fcntl::OFlag::O_DIRECTORY | nix::fcntl::OFlag::O_CLOEXEC;
+                let mode = nix::sys::stat::Mode::empty();
+                let root = nix::fcntl::openat(&self.root, ".", flags, mode);
+                Ok(root.map_err(std::io::Error::from)?)
+            }
+            Handle::Object {
+                fs,
+                inode,
+                generation,
+            } if fs == self.fs => {
+                let fid = Fid {
+                    inode,
+                    generation,
+                    subvolume: self.subvolume,
+                };
+                let fd = self.open_fid(fid, open)?;
+                // Generation 0 is "any" for ext4 and btrfs, and that of objects which mkfs made.
+                if generation == 0 && self.handle_of(fd.as_fd())? != handle {
+                    return Err(DmError::BadHandle);
+                }
+                Ok(fd)
+            }
+            _ => Err(DmError::BadHandle),
+        }
     }
 
-    /// The handle that a file handle of the kernel (an event record of fanotify: type and bytes) stands for.
-    pub fn handle_from_kernel(&self, kind: i32, bytes: &[u8]) -> Result<Handle, DmError> {
-        let _ = (kind, bytes);
-        Err(DmError::NotImplemented)
+    fn open_fid(&self, fid: Fid, open: OpenFor) -> Result<OwnedFd, DmError> {
+        let kernel = build(self.kind, fid).ok_or(DmError::BadHandle)?;
+        let look = || {
+            let flags = libc::O_PATH | libc::O_NOFOLLOW;
+            open_by_handle(self.root.as_fd(), &kernel, flags).map_err(lookup_error)
+        };
+        let access = match open {
+            OpenFor::Look => return look(),
+            OpenFor::Read => libc::O_RDONLY,
+            OpenFor::Write => libc::O_RDWR,
+        };
+        let flags =
+            access | libc::O_NOATIME | libc::O_NONBLOCK | libc::O_NOFOLLOW | libc::O_LARGEFILE;
+        if self.kind == FsKind::Xfs {
+            let root = self.root.as_fd();
+            return match xfs::open_by_handle(root, fid.inode, fid.generation, flags) {
+                // EPERM: it is neither a file nor a directory, or an immutable file.
+                Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+                    let fd = look()?;
+                    match has_data(fd.as_fd())? {
+                        true => Err(DmError::NotPermitted),
+                        false => Ok(fd),
+                    }
+                }
+                other => other.map_err(lookup_error),
+            };
+        }
+        // Opening a pipe or a device has effects, so the kind is looked at first.
+        let fd = look()?;
+        if !has_data(fd.as_fd())? {
+            return Ok(fd);
+        }
+        open_by_handle(self.root.as_fd(), &kernel, flags).map_err(lookup_error)
+    }
+}
+
+fn has_data(fd: BorrowedFd<'_>) -> Result<bool, DmError> {
+    Ok(Kinds::REGULAR.or(Kinds::DIRECTORY).has(kind_of(fd)?))
+}
+
+/// What kind of object has this `st_mode`.
+pub fn kind_of_mode(mode: u32) -> Kinds {
+    match SFlag::from_bits_truncate(mode & libc::S_IFMT) {
+        SFlag::S_IFREG => Kinds::REGULAR,
+        SFlag::S_IFDIR => Kinds::DIRECTORY,
+        SFlag::S_IFLNK => Kinds::SYMLINK,
+        _ => Kinds::OTHER,
     }
 }
 
 /// What kind of object is open.
 pub fn kind_of(fd: BorrowedFd<'_>) -> Result<Kinds, DmError> {
-    let _ = fd;
-    Err(DmError::NotImplemented)
+    let stat = fstat(fd).map_err(std::io::Error::from)?;
+    Ok(kind_of_mode(stat.st_mode))
 }
 
 /// Makes data and attributes of an object durable; any descriptor will do.
 pub fn sync(mount: &Mount, fd: BorrowedFd<'_>) -> Result<(), DmError> {
-    let _ = (mount, fd);
-    Err(DmError::NotImplemented)
+    match nix::unistd::fsync(fd) {
+        Ok(()) => return Ok(()),
+        Err(nix::errno::Errno::EBADF) => {}
+        Err(errno) => return Err(DmError::from_errno(errno as i32)),
+    }
+    if has_data(fd)? {
+        let mut options = std::fs::OpenOptions::new();
+        options.read(true).custom_flags(libc::O_NONBLOCK);
+        let file = options.open(format!("/proc/self/fd/{}", fd.as_raw_fd()))?;
+        return Ok(file.sync_all()?);
+    }
+    // A link or special file cannot be synced alone.
+    nix::unistd::syncfs(&mount.root).map_err(|errno| DmError::from_errno(errno as i32))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_into_a_kernel_handle_comes_out() {
+        for fs in [FsKind::Xfs, FsKind::Ext4, FsKind::Btrfs] {
+            let subvolume = if fs == FsKind::Btrfs { 5 } else { 0 };
+            let fid = Fid {
+                inode: 131,
+                generation: 0xdead_beef,
+                subvolume,
+            };
+            let kernel = build(fs, fid).expect("fits");
+            assert_eq!(parse(fs, kernel.kind(), kernel.bytes()), Some(fid));
+            assert_eq!(parse(fs, kernel.kind(), &kernel.bytes()[1..]), None);
+        }
+    }
+
+    #[test]
+    fn a_number_that_ext4_cannot_have_is_no_handle() {
+        let fid = Fid {
+            inode: 1 << 32,
+            generation: 1,
+            subvolume: 0,
+        };
+        assert!(build(FsKind::Ext4, fid).is_none());
+    }
 }

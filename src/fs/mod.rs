@@ -6,10 +6,12 @@
 
 pub mod attr;
 mod error;
+mod ext4;
 pub mod handle;
 pub mod hole;
 pub mod identify;
 pub mod invisible;
+mod keep;
 pub mod path;
 pub mod scan;
 pub mod side;
@@ -20,6 +22,7 @@ pub mod users;
 pub use attr::AttrLimits;
 pub use error::FsError;
 pub use hole::AllocInfo;
+pub use keep::Kept;
 pub use scan::{BulkScan, DirScan, Found, Want};
 pub use stat::FileAttr;
 pub use state::{ObjectState, StateError};

@@ -4,13 +4,17 @@
 //! is not understood is an error and never "no regions": that would show zeros to a user.
 
 use std::os::fd::BorrowedFd;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 
+use nix::sys::stat::fstat;
 use serde::Deserialize;
 use serde::Serialize;
 
 use crate::model::DmError;
 use crate::model::EventSet;
 use crate::model::Region;
+use crate::sys::xattr;
 
 /// `DM_CONFIG_MAX_MANAGED_REGIONS`: what fits into the xattr space of ext4 with 1 KiB blocks.
 pub const REGIONS_MAX: usize = 32;
@@ -78,17 +82,56 @@ impl From<StateError> for DmError {
     }
 }
 
+pub(super) const NAME: &std::ffi::CStr = c"trusted.dmapi.state";
+const VERSION: u8 = 1;
+const CHECKSUM_BYTES: usize = 4;
+
+/// Threads of the worker that change one object's state go one after the other.
+static LOCKS: [Mutex<()>; 64] = [const { Mutex::new(()) }; 64];
+
+fn encode(state: &ObjectState) -> Result<Vec<u8>, StateError> {
+    let bytes = postcard::to_extend(state, vec![VERSION]);
+    let mut bytes = bytes.map_err(|_| StateError::Call(DmError::NoMemory))?;
+    bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
+    Ok(bytes)
+}
+
+fn decode(bytes: &[u8]) -> Result<ObjectState, StateError> {
+    let end = bytes.len().saturating_sub(CHECKSUM_BYTES);
+    let (body, checksum) = bytes.split_at(end);
+    if checksum != crc32c::crc32c(body).to_le_bytes() {
+        return Err(StateError::Damaged);
+    }
+    match body.split_first() {
+        Some((&VERSION, rest)) => match postcard::take_from_bytes(rest) {
+            Ok((state, [])) => Ok(state),
+            _ => Err(StateError::Damaged),
+        },
+        Some((&version, _)) => Err(StateError::Version(version)),
+        None => Err(StateError::Damaged),
+    }
+}
+
+fn call(error: std::io::Error) -> StateError {
+    StateError::Call(error.into())
+}
+
 /// The state of an object; the empty one if none is kept. Any descriptor will do.
 pub fn read(fd: BorrowedFd<'_>) -> Result<ObjectState, StateError> {
-    let _ = fd;
-    Err(StateError::Call(DmError::NotImplemented))
+    match xattr::get(fd, NAME).map_err(call)? {
+        Some(bytes) => decode(&bytes),
+        None => Ok(ObjectState::default()),
+    }
 }
 
 /// Replaces the state of an object; an empty one removes the xattr. After an error the old one stands.
 /// Changes of single parts go through [`update`].
 pub fn write(fd: BorrowedFd<'_>, state: &ObjectState) -> Result<(), StateError> {
-    let _ = (fd, state);
-    Err(StateError::Call(DmError::NotImplemented))
+    if state.is_empty() {
+        xattr::remove(fd, NAME).map_err(call)?;
+        return Ok(());
+    }
+    xattr::set(fd, NAME, &encode(state)?).map_err(call)
 }
 
 /// Reads, changes and writes the state (if it changed), under a lock against other threads that do the
@@ -97,6 +140,73 @@ pub fn update(
     fd: BorrowedFd<'_>,
     change: impl FnOnce(&mut ObjectState),
 ) -> Result<ObjectState, StateError> {
-    let _ = (fd, change);
-    Err(StateError::Call(DmError::NotImplemented))
+    let stat = fstat(fd).map_err(|errno| call(errno.into()))?;
+    let lock = &LOCKS[(stat.st_ino % LOCKS.len() as u64) as usize];
+    // Nothing is kept under the lock, so a thread that died in it left nothing half done.
+    let _guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
+    let old = read(fd)?;
+    let mut new = old.clone();
+    change(&mut new);
+    if new != old {
+        write(fd, &new)?;
+    }
+    Ok(new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn some() -> ObjectState {
+        ObjectState {
+            regions: vec![Region {
+                offset: 0,
+                size: 0,
+                flags: 7,
+                opaque: 9,
+            }],
+            events: EventSet(1 << 20),
+            punched_from: Some(4096),
+            changes: 3,
+            dtime: Some((-1, 5)),
+        }
+    }
+
+    #[test]
+    fn state_comes_back_as_it_was_written() {
+        let bytes = encode(&some()).unwrap();
+        assert_eq!(decode(&bytes), Ok(some()));
+        assert!(bytes.len() < 32, "{} bytes are not compact", bytes.len());
+    }
+
+    #[test]
+    fn damage_and_newer_versions_are_errors() {
+        let good = encode(&some()).unwrap();
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            assert_eq!(decode(&bad), Err(StateError::Damaged), "byte {at}");
+            assert_eq!(decode(&good[..at]), Err(StateError::Damaged), "cut at {at}");
+        }
+        let mut newer = vec![2, 1, 2, 3];
+        newer.extend_from_slice(&crc32c::crc32c(&newer).to_le_bytes());
+        assert_eq!(decode(&newer), Err(StateError::Version(2)));
+        assert_eq!(decode(&[]), Err(StateError::Damaged));
+    }
+
+    #[test]
+    fn the_most_regions_fit_into_the_smallest_space() {
+        let region = Region {
+            offset: u64::MAX - 1,
+            size: 1 << 50,
+            flags: 7,
+            opaque: u32::MAX,
+        };
+        let state = ObjectState {
+            regions: vec![region; REGIONS_MAX],
+            ..some()
+        };
+        let bytes = encode(&state).unwrap().len();
+        assert!(bytes < 956, "{bytes} bytes");
+    }
 }

@@ -1,10 +1,17 @@
 //! Raw system calls and what needs `unsafe` around them; nothing of DMAPI.
 
+pub mod btrfs;
 pub mod clock;
+pub mod dirent;
+pub mod extent;
 pub mod guest;
+pub mod handle;
 pub mod process;
 pub mod random;
 pub mod shared_memory;
 pub mod signal;
 pub mod socket;
 pub mod statx;
+pub mod volume;
+pub mod xattr;
+pub mod xfs;

@@ -1,9 +1,11 @@
 //! What only statx(2) tells: the mount that an object was reached by, and the rules of direct I/O.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 // Newer than the libc crate's constants.
 const STATX_DIOALIGN: u32 = 0x2000;
@@ -45,6 +47,23 @@ fn statx(fd: BorrowedFd<'_>, mask: u32) -> io::Result<libc::statx> {
     }
     // SAFETY: zeroed memory is a valid statx, and the kernel has filled it in.
     Ok(unsafe { found.assume_init() })
+}
+
+/// `st_dev` of what a path leads to, also through a link of /proc/PID/fd. A server is not asked: a hung network
+/// file system of some other process must not hang us.
+pub fn device_of(path: &Path) -> io::Result<u64> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut found = MaybeUninit::<libc::statx>::zeroed();
+    let flags = libc::AT_STATX_DONT_SYNC | libc::AT_NO_AUTOMOUNT;
+    // SAFETY: the path is a C string, and `found` has room for what the kernel writes.
+    let result =
+        unsafe { libc::statx(libc::AT_FDCWD, path.as_ptr(), flags, 0, found.as_mut_ptr()) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: zeroed memory is a valid statx, and the kernel has filled it in.
+    let found = unsafe { found.assume_init() };
+    Ok(libc::makedev(found.stx_dev_major, found.stx_dev_minor))
 }
 
 /// Where an open object is; O_PATH will do.

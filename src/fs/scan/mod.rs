@@ -1,11 +1,28 @@
 //! Scans: the entries of a directory, and all objects of a file system. Both can be resumed anywhere by a
 //! 64-bit location, keep bounded memory, and read ahead by no more than one buffer.
 
+mod bulk;
+mod dir;
+mod location;
+
+use std::ffi::OsStr;
+use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::fcntl::openat;
+use nix::sys::stat::Mode;
 
 use crate::fs::Mount;
+use crate::fs::attr;
+use crate::fs::stat;
 use crate::model::DmError;
 use crate::model::ObjectStat;
+
+pub use bulk::BulkScan;
+pub use dir::DirScan;
 
 /// The location where each scan begins (`dm_init_attrloc`).
 pub const LOCATION_START: u64 = 0;
@@ -50,55 +67,37 @@ pub struct Found {
     pub value: Option<Vec<u8>>,
 }
 
-/// The entries of a directory: `.`, `..`, then the others.
-#[derive(Debug)]
-pub struct DirScan<'a> {
-    mount: &'a Mount,
-    dir: OwnedFd,
-    want: Want,
+/// Opens what a name means, to look at it.
+fn open_entry(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    openat(dir, OsStr::from_bytes(name), flags, Mode::empty())
 }
 
-impl<'a> DirScan<'a> {
-    /// Begins at a location; `Invalid` if it is none. `dir` was opened for reading and is the scan's own.
-    pub fn new(mount: &'a Mount, dir: OwnedFd, location: u64, want: Want) -> Result<Self, DmError> {
-        let _ = location;
-        Ok(Self { mount, dir, want })
-    }
-
-    /// The next entry; `None` at the end.
-    pub fn next_entry(&mut self) -> Result<Option<Found>, DmError> {
-        let _ = (self.mount, &self.dir, self.want);
-        Err(DmError::NotImplemented)
-    }
-
-    /// Where a scan goes on after the last entry that was returned.
-    pub fn location(&self) -> u64 {
-        LOCATION_START
-    }
-}
-
-/// All live objects of a file system, each once, in inode order.
-#[derive(Debug)]
-pub struct BulkScan<'a> {
-    mount: &'a Mount,
-    want: Want,
-}
-
-impl<'a> BulkScan<'a> {
-    /// Begins at a location; `Invalid` if it is none.
-    pub fn new(mount: &'a Mount, location: u64, want: Want) -> Result<Self, DmError> {
-        let _ = location;
-        Ok(Self { mount, want })
-    }
-
-    /// The next object; `None` at the end.
-    pub fn next_object(&mut self) -> Result<Option<Found>, DmError> {
-        let _ = (self.mount, self.want);
-        Err(DmError::NotImplemented)
-    }
-
-    /// Where a scan goes on after the last object that was returned.
-    pub fn location(&self) -> u64 {
-        LOCATION_START
+impl Mount {
+    /// What a scan tells of an object that it opened at a location.
+    fn found(
+        &self,
+        fd: BorrowedFd<'_>,
+        want: &Want,
+        location: u64,
+        name: &[u8],
+    ) -> Result<Found, DmError> {
+        let stat = match self.look_leniently(fd, want) {
+            Err(DmError::NotManaged) => stat::stat(fd)?.into(),
+            other => other?,
+        };
+        let value = match want.value {
+            Some(name) if stat.handle.is_some() => match attr::get(fd, &name) {
+                Err(DmError::NotFound) => None,
+                other => Some(other?),
+            },
+            _ => None,
+        };
+        Ok(Found {
+            location,
+            name: name.to_vec(),
+            stat,
+            value,
+        })
     }
 }

@@ -1,0 +1,55 @@
+//! What the kernel takes from a file when it is written, punched or cut, and what must come back.
+
+use std::os::fd::BorrowedFd;
+
+use nix::sys::stat::fstat;
+use nix::sys::stat::futimens;
+use nix::sys::time::TimeSpec;
+
+use crate::fs::FsKind;
+use crate::fs::error::dm;
+use crate::model::DmError;
+use crate::sys::xattr;
+
+/// Every write removes it, so a recall would disable an executable that has capabilities.
+const CAPABILITY: &std::ffi::CStr = c"security.capability";
+
+/// What [`Kept::put_back`] puts back. `invisible::write_at` does it itself; who writes straight from
+/// somebody's memory does it around each write.
+#[derive(Debug)]
+pub struct Kept {
+    mtime: Option<TimeSpec>,
+    capability: Option<Vec<u8>>,
+}
+
+impl Kept {
+    /// Looks before the change. On xfs the descriptors of `Mount::open` move no times, but ftruncate(2) does.
+    pub(super) fn look(fd: BorrowedFd<'_>, times_move: bool) -> Result<Self, DmError> {
+        let mtime = if times_move {
+            let stat = fstat(fd).map_err(dm)?;
+            Some(TimeSpec::new(stat.st_mtime, stat.st_mtime_nsec))
+        } else {
+            None
+        };
+        Ok(Self {
+            mtime,
+            capability: xattr::get(fd, CAPABILITY)?,
+        })
+    }
+
+    /// Looks before a write or punch on a descriptor of `Mount::open`.
+    pub fn of(fd: BorrowedFd<'_>, kind: FsKind) -> Result<Self, DmError> {
+        Self::look(fd, kind != FsKind::Xfs)
+    }
+
+    /// Puts back what was there.
+    pub fn put_back(self, fd: BorrowedFd<'_>) -> Result<(), DmError> {
+        if let Some(capability) = &self.capability {
+            xattr::set(fd, CAPABILITY, capability)?;
+        }
+        if let Some(mtime) = self.mtime {
+            futimens(fd, &TimeSpec::UTIME_OMIT, &mtime).map_err(dm)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,196 @@
+//! All objects of a file system in the order of their inode numbers.
+//!
+//! xfs tells its inodes with their attributes (bulkstat); btrfs has its tree searched, ext4 its tables read
+//! (see [`crate::fs::ext4`]), and each inode found there is opened by its handle.
+
+use std::collections::VecDeque;
+use std::os::fd::AsFd;
+
+use super::Found;
+use super::Want;
+use super::location::Space;
+use super::location::VALUE_END;
+use super::location::seal;
+use super::location::unseal;
+use crate::fs::FsKind;
+use crate::fs::Mount;
+use crate::fs::ext4::Volume;
+use crate::fs::handle::kind_of_mode;
+use crate::fs::stat;
+use crate::model::DmError;
+use crate::model::Handle;
+use crate::model::Kinds;
+use crate::model::ObjectStat;
+use crate::model::OpenFor;
+use crate::sys::btrfs;
+use crate::sys::xfs;
+
+/// An inode that was in use when the list was read.
+#[derive(Debug)]
+struct Candidate {
+    inode: u64,
+    generation: u32,
+    stat: Option<Box<xfs::BulkStat>>,
+}
+
+/// All live objects of a file system, each once, in inode order.
+#[derive(Debug)]
+pub struct BulkScan<'a> {
+    mount: &'a Mount,
+    want: Want,
+    /// The inode number where the scan goes on.
+    next: u64,
+    /// Where the next part of the list begins; `None`: there is no more.
+    next_part: Option<u64>,
+    read: VecDeque<Candidate>,
+    volume: Option<Volume>,
+    block_bytes_shown: u64,
+}
+
+impl<'a> BulkScan<'a> {
+    /// Begins at a location; `Invalid` if it is none.
+    pub fn new(mount: &'a Mount, location: u64, want: Want) -> Result<Self, DmError> {
+        let next = unseal(location, Space::Bulk).ok_or(DmError::Invalid)?;
+        let volume = match mount.kind {
+            FsKind::Ext4 => Some(Volume::open(mount.device)?),
+            FsKind::Xfs | FsKind::Btrfs => None,
+        };
+        Ok(Self {
+            mount,
+            want,
+            next,
+            next_part: (next < VALUE_END).then_some(next),
+            read: VecDeque::new(),
+            volume,
+            block_bytes_shown: stat::stat(mount.root.as_fd())?.blksize,
+        })
+    }
+
+    /// The next object; `None` at the end.
+    pub fn next_object(&mut self) -> Result<Option<Found>, DmError> {
+        loop {
+            let Some(candidate) = self.candidate()? else {
+                self.next = VALUE_END;
+                return Ok(None);
+            };
+            let location = seal(candidate.inode, Space::Bulk);
+            self.next = candidate.inode + 1;
+            let found = match candidate.stat.as_deref().and_then(|raw| self.shown(raw)) {
+                Some(stat) => Some(Found {
+                    location,
+                    name: Vec::new(),
+                    stat,
+                    value: None,
+                }),
+                None => self.look(&candidate, location)?,
+            };
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Where a scan goes on after the last object that was returned.
+    pub fn location(&self) -> u64 {
+        seal(self.next, Space::Bulk)
+    }
+
+    fn candidate(&mut self) -> Result<Option<Candidate>, DmError> {
+        while self.read.is_empty() {
+            let Some(start) = self.next_part else {
+                return Ok(None);
+            };
+            self.next_part = self.read_part(start)?;
+        }
+        Ok(self.read.pop_front())
+    }
+
+    /// Reads the list from an inode number on; returns where the next part begins.
+    fn read_part(&mut self, start: u64) -> Result<Option<u64>, DmError> {
+        match (self.mount.kind, &self.volume) {
+            (FsKind::Xfs, _) => self.read_xfs(start),
+            (FsKind::Ext4, Some(volume)) => {
+                let mut found = Vec::new();
+                let next = volume.live_inodes(start, &mut found)?;
+                self.read.extend(found.iter().map(|live| Candidate {
+                    inode: live.inode,
+                    generation: live.generation,
+                    stat: None,
+                }));
+                Ok(next)
+            }
+            (FsKind::Btrfs, _) => {
+                let mut found = Vec::new();
+                let next = btrfs::inode_items(self.mount.root.as_fd(), start, &mut found)?;
+                let live = found.iter().filter(|item| item.links > 0);
+                self.read.extend(live.map(|item| Candidate {
+                    inode: item.inode,
+                    // What the handle has of it.
+                    generation: item.generation as u32,
+                    stat: None,
+                }));
+                Ok(next)
+            }
+            (FsKind::Ext4, None) => Ok(None),
+        }
+    }
+
+    fn read_xfs(&mut self, start: u64) -> Result<Option<u64>, DmError> {
+        let mut found = Vec::new();
+        let next = xfs::bulk_stat(self.mount.root.as_fd(), start, &mut found)?;
+        let is_end = found.is_empty() || next <= start;
+        let live = found.into_iter().filter(|raw| raw.links > 0);
+        self.read.extend(live.map(|raw| Candidate {
+            inode: raw.inode,
+            generation: raw.generation,
+            stat: Some(Box::new(raw)),
+        }));
+        Ok((!is_end).then_some(next))
+    }
+
+    /// What bulkstat told, where that is all. Xattrs must be read from the object; so must a change id, as
+    /// only a real stat(2) makes the next change of ctime visible; and devices are shown in another way.
+    fn shown(&self, raw: &xfs::BulkStat) -> Option<ObjectStat> {
+        let mode = u32::from(raw.mode);
+        let is_plain = !Kinds::OTHER.has(kind_of_mode(mode));
+        if raw.xflags & xfs::XFLAG_HAS_ATTR != 0 || self.want.change || !is_plain {
+            return None;
+        }
+        Some(ObjectStat {
+            handle: Some(Handle::Object {
+                fs: self.mount.fs,
+                inode: raw.inode,
+                generation: raw.generation,
+            }),
+            device: self.mount.device,
+            inode: raw.inode,
+            mode,
+            links: raw.links,
+            uid: raw.uid,
+            gid: raw.gid,
+            size: raw.size,
+            atime: raw.atime,
+            mtime: raw.mtime,
+            ctime: raw.ctime,
+            block_bytes: self.block_bytes_shown as u32,
+            blocks: raw.blocks * (self.mount.block_bytes / 512),
+            generation: raw.generation,
+            ..ObjectStat::default()
+        })
+    }
+
+    /// Opens the object; `None` if it is gone by now.
+    fn look(&self, candidate: &Candidate, location: u64) -> Result<Option<Found>, DmError> {
+        let handle = Handle::Object {
+            fs: self.mount.fs,
+            inode: candidate.inode,
+            generation: candidate.generation,
+        };
+        let fd = match self.mount.open(handle, OpenFor::Look) {
+            Err(DmError::BadHandle) => return Ok(None),
+            other => other?,
+        };
+        let found = self.mount.found(fd.as_fd(), &self.want, location, &[])?;
+        Ok((found.stat.links > 0).then_some(found))
+    }
+}

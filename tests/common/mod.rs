@@ -1,0 +1,176 @@
+//! What tests on real file systems share: small loop-mounted images that are gone afterwards, also when
+//! the test fails, is killed or hangs into its deadline.
+#![allow(dead_code)]
+
+use std::fs::File;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+
+use dmapi::fs::Mount;
+
+/// The kinds that are served.
+pub const KINDS: [&str; 3] = ["xfs", "ext4", "btrfs"];
+
+const TRY_LIMIT: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// Real file systems need root; says so where it is missing.
+pub fn is_root() -> bool {
+    let root = nix::unistd::geteuid().is_root();
+    if !root {
+        eprintln!("SKIP: needs root to mount file systems");
+    }
+    root
+}
+
+/// Runs a command to its end.
+///
+/// # Panics
+/// If it fails: the output is in the message.
+pub fn run(program: &str, arguments: &[&str]) {
+    let output = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap_or_else(|error| panic!("{program} cannot be run: {error}"));
+    assert!(
+        output.status.success(),
+        "{program} {arguments:?}: {}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// Ends the whole test program when a test takes too long, so that a blocked access cannot hang it for ever.
+#[derive(Debug)]
+pub struct Deadline(std::sync::mpsc::Sender<()>);
+
+impl Deadline {
+    /// Runs until it is dropped.
+    pub fn new(what: &'static str, seconds: u64) -> Self {
+        let (sender, receiver) = std::sync::mpsc::channel::<()>();
+        let limit = std::time::Duration::from_secs(seconds);
+        std::thread::spawn(move || {
+            use std::sync::mpsc::RecvTimeoutError::Timeout;
+            if receiver.recv_timeout(limit) == Err(Timeout) {
+                eprintln!("{what}: not done after {seconds} s");
+                std::process::abort();
+            }
+        });
+        Self(sender)
+    }
+}
+
+/// Removes the mount and the files when its standard input ends: at the death of the test, however it dies.
+/// The loop device detaches itself with the last mount.
+const JANITOR: &str = r#"
+trap '' HUP INT TERM
+read -r line
+for mount in $(findmnt -rno TARGET | grep -F "$1/" | sort -r); do umount -l "$mount"; done
+findmnt -rno TARGET | grep -qF "$1/" || rm -rf "$1"
+"#;
+
+/// A file system of its own on a loop device, removed when dropped.
+#[derive(Debug)]
+pub struct LoopFs {
+    /// `xfs`, `ext4`, `btrfs`.
+    pub kind: &'static str,
+    dir: PathBuf,
+    janitor: Child,
+}
+
+impl LoopFs {
+    /// Makes and mounts one.
+    pub fn new(kind: &'static str) -> Self {
+        Self::with(kind, &[])
+    }
+
+    /// The same with more arguments for mkfs.
+    pub fn with(kind: &'static str, mkfs: &[&str]) -> Self {
+        let dir = tempfile::Builder::new().prefix("dmapi-test-").tempdir();
+        let dir = dir.expect("a temporary directory").keep();
+        let janitor = Command::new("setsid")
+            .args(["sh", "-c", JANITOR, "janitor"])
+            .arg(&dir)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("setsid is there");
+        let fs = Self { kind, dir, janitor };
+        std::fs::create_dir(fs.path()).expect("a mount point");
+        fs.make(mkfs);
+        fs.mount();
+        fs
+    }
+
+    fn image(&self) -> PathBuf {
+        self.dir.join("image")
+    }
+
+    fn make(&self, mkfs: &[&str]) {
+        let megabytes = match self.kind {
+            "xfs" => 320,
+            "btrfs" => 128,
+            _ => 64,
+        };
+        let image = File::create(self.image()).expect("an image");
+        image.set_len(megabytes << 20).expect("a sparse image");
+        let program = format!("mkfs.{}", self.kind);
+        let image = self.image();
+        let mut arguments = vec!["-q"];
+        arguments.extend(mkfs);
+        arguments.push(image.to_str().expect("temporary names are text"));
+        run(&program, &arguments);
+    }
+
+    /// The mount point that users see.
+    pub fn path(&self) -> PathBuf {
+        self.dir.join("mnt")
+    }
+
+    /// A file on it.
+    pub fn join(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.path().join(name)
+    }
+
+    /// Mounts it again after [`LoopFs::umount`].
+    pub fn mount(&self) {
+        let (image, path) = (self.image(), self.path());
+        let text = |path: &Path| path.to_str().expect("temporary names are text").to_owned();
+        // strictatime: a read that moves atime is seen.
+        let options = "loop,strictatime";
+        run("mount", &["-o", options, &text(&image), &text(&path)]);
+    }
+
+    /// Unmounts it. Another thread's child may hold a copy of a descriptor until it execs: tries again.
+    pub fn umount(&self) {
+        let path = self.path();
+        let start = std::time::Instant::now();
+        loop {
+            match nix::mount::umount(&path) {
+                Ok(()) => return,
+                Err(nix::errno::Errno::EBUSY) if start.elapsed() < TRY_LIMIT => {
+                    std::thread::sleep(std::time::Duration::from_millis(20));
+                }
+                Err(errno) => panic!("{} cannot be unmounted: {errno}", path.display()),
+            }
+        }
+    }
+
+    /// Its root as the file layer sees it. Not a mount of its own: where marks are set, use the source's.
+    pub fn open(&self) -> Mount {
+        let root = File::open(self.path()).expect("the mount point");
+        Mount::new(root.into()).expect("a served kind")
+    }
+}
+
+impl Drop for LoopFs {
+    fn drop(&mut self) {
+        // The janitor does the work; here it is only waited for.
+        drop(self.janitor.stdin.take());
+        let _ = self.janitor.wait();
+    }
+}
