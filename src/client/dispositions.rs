@@ -1,11 +1,10 @@
 //! Dispositions, event lists, return-on-destroy, mount information.
 
-use super::call::{Entered, ask, tell};
-use crate::fs::state;
+use super::call::{ask, tell};
 use crate::model::event::EVENT_MAX;
 use crate::model::message;
-use crate::model::{DmError, EventSet, FsId, Handle, Kinds, Right, SessionId};
-use crate::proto::{OpenFor, Reply, Request, Target};
+use crate::model::{DmError, EventSet, FsId, SessionId};
+use crate::proto::{Reply, Request, Target};
 
 /// The bits below `maxevent`, which are those that the caller gave.
 fn given(maxevent: u32) -> Result<EventSet, DmError> {
@@ -46,12 +45,6 @@ pub fn set_eventlist(target: &Target, events: EventSet, maxevent: u32) -> Result
 
 /// `dm_get_eventlist`, the flags of regions among them.
 pub fn get_eventlist(target: &Target) -> Result<EventSet, DmError> {
-    if let Handle::Object { .. } = target.handle {
-        let entered = Entered::begin(target, Right::Shared, Kinds::OBJECT, OpenFor::Look)?;
-        let state = state::read(entered.file()?)?;
-        let regions = state.regions.iter().map(|region| region.events().0);
-        return Ok(EventSet(regions.fold(state.events.0, |set, one| set | one)));
-    }
     match ask(&Request::GetEventList { target: *target })? {
         Reply::EventList(events) => Ok(events),
         _ => Err(DmError::Io),
