@@ -10,6 +10,7 @@ pub mod error;
 mod files;
 pub mod follower;
 pub mod format;
+pub mod inspect;
 mod map;
 pub mod nodes;
 pub mod record;

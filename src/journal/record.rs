@@ -132,6 +132,12 @@ impl Header {
         crc32c::crc32c_append(crc, body)
     }
 
+    /// How many log restarts after that generation it was written; negative: before it.
+    pub fn generations_after(&self, generation: u32) -> i32 {
+        // Wrapping, as only the low half is kept: right for logs less than 2^31 restarts apart.
+        self.generation.wrapping_sub(generation) as i32
+    }
+
     /// The last record that was known to be durable when this one was written, if it says so.
     pub fn durable(&self) -> Option<Lsn> {
         (self.lag != LAG_UNKNOWN).then(|| Lsn(self.lsn.0.saturating_sub(1 + u64::from(self.lag))))
@@ -257,8 +263,7 @@ impl RawRecord {
                 Reject::NoMagic
             });
         };
-        // Wrapping, as only the low half is kept: a log 2^31 restarts old is not mistaken for a new one.
-        let ahead = header.generation.wrapping_sub(expected.generation) as i32;
+        let ahead = header.generations_after(expected.generation);
         if ahead != 0 {
             return Err(if ahead < 0 {
                 Reject::OldGeneration(header.generation)

@@ -11,6 +11,7 @@ use super::error::JournalError;
 use super::format::{
     AREAS_OFFSET, FoundSuperblock, SUPERBLOCK_BYTES, SUPERBLOCK_OFFSETS, Superblock,
 };
+use super::inspect::Log;
 use super::record::{BODY_BYTES_MAX, RECORD_ALIGN, RECORD_MAGIC};
 use super::record::{Expected, HEADER_BYTES, Header, RawRecord, Reject, Verified, record_bytes};
 use super::storage::{FileStorage, Storage};
@@ -39,12 +40,15 @@ impl Recovered {
 
 /// Reads a journal without becoming its writer: the journal of a dead node, or a copy.
 pub fn read(path: &Path) -> Result<Recovered, JournalError> {
+    Ok(Survey::of(&open_to_read(path)?)?.recovered)
+}
+
+pub(super) fn open_to_read(path: &Path) -> Result<FileStorage, JournalError> {
     let name = path.display().to_string();
-    let storage = FileStorage::open_to_read(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => JournalError::Missing { name: name.clone() },
+    FileStorage::open_to_read(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => JournalError::Missing { name },
         _ => JournalError::io(&name, "open", error),
-    })?;
-    Ok(Survey::of(&storage)?.recovered)
+    })
 }
 
 /// The bytes of a stretch of the log, copied to where nobody changes them.
@@ -69,26 +73,30 @@ impl<'a> LogBytes<'a> {
         Ok((raw.verify(body)?, body))
     }
 
-    /// What lies at and after the place where the log ended.
-    pub fn beyond(&self, expected: &Expected) -> Beyond {
-        let mut beyond = Beyond::default();
+    /// Whole records at and after the place where the log ended, with where they lie: those of this
+    /// log and of later ones. (What is left of earlier ones is nothing to speak of.)
+    pub fn later(&self, expected: &Expected) -> Vec<(u64, Header)> {
+        let mut found = Vec::new();
         let mut at = (expected.offset - self.offset) as usize;
         while let Some((bytes, after)) = self
             .bytes
             .get(at..)
             .and_then(|rest| rest.split_first_chunk::<HEADER_BYTES>())
         {
+            let offset = self.offset + at as u64;
             let magic = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
             if magic == RECORD_MAGIC
-                && let Some(header) = whole_record(bytes, after, expected, self.offset + at as u64)
+                && let Some(header) = whole_record(bytes, after, expected, offset)
             {
-                beyond.note(&header, expected);
+                if header.generations_after(expected.generation) >= 0 {
+                    found.push((offset, header));
+                }
                 at += record_bytes(header.body_bytes as usize) as usize;
             } else {
                 at += RECORD_ALIGN;
             }
         }
-        beyond
+        found
     }
 }
 
@@ -120,14 +128,20 @@ pub struct Beyond {
 }
 
 impl Beyond {
-    fn note(&mut self, header: &Header, expected: &Expected) {
-        if header.generation == expected.generation {
-            self.records += 1;
-            self.lsn_max = self.lsn_max.max(header.lsn);
-            self.durable_max = self.durable_max.max(header.durable().unwrap_or_default());
-        } else if header.generation.wrapping_sub(expected.generation) as i32 > 0 {
-            self.newer = true;
+    /// Sums up what [`LogBytes::later`] found.
+    pub fn of(later: &[(u64, Header)], expected: &Expected) -> Self {
+        let mut beyond = Self::default();
+        for (_, header) in later {
+            if header.generation == expected.generation {
+                let durable = header.durable().unwrap_or_default();
+                beyond.records += 1;
+                beyond.lsn_max = beyond.lsn_max.max(header.lsn);
+                beyond.durable_max = beyond.durable_max.max(durable);
+            } else {
+                beyond.newer = true;
+            }
         }
+        beyond
     }
 }
 
@@ -226,37 +240,22 @@ impl Survey {
         let io = |error| JournalError::io(&name, "read", error);
         let found = read_superblocks(storage).map_err(io)?;
         let superblock = choose(&name, &found, storage.len().map_err(io)?)?;
-        let checkpoint = read_checkpoint(storage, &superblock)?;
-        let mut bytes = vec![0; superblock.sizes.log_bytes as usize];
-        storage
-            .read_at(&mut bytes, superblock.sizes.log_offset())
-            .map_err(io)?;
-        let log = LogBytes {
-            bytes: &bytes,
-            offset: superblock.sizes.log_offset(),
-        };
-        let mut entries = Vec::new();
-        let mut next = superblock.start();
-        let stop = loop {
-            match log.next(&next) {
-                Ok((verified, body)) => {
-                    entries.push((verified.header.lsn, body.to_vec()));
-                    next = verified.next;
-                }
-                Err(reject) => break reject,
-            }
-        };
-        let beyond = log.beyond(&next);
-        refuse_loss(&name, &next, stop, &beyond)?;
+        let log = Log::read(storage, superblock)?;
+        log.judge(&name)?;
+        let tail = log.end_words();
+        let beyond = Beyond::of(&log.later, &log.end);
+        let entries = log.records.into_iter();
         Ok(Self {
             recovered: Recovered {
-                checkpoint,
-                checkpoint_lsn: superblock.checkpoint_lsn,
-                entries,
-                tail: tail_words(&next, stop, &beyond),
+                checkpoint: log.checkpoint?,
+                checkpoint_lsn: log.superblock.checkpoint_lsn,
+                entries: entries
+                    .map(|(verified, body)| (verified.header.lsn, body))
+                    .collect(),
+                tail,
             },
-            superblock,
-            next,
+            superblock: log.superblock,
+            next: log.end,
             beyond,
         })
     }

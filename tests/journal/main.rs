@@ -1,6 +1,7 @@
 //! The journal and its crashes. Each test names the instant at which the power or the process goes.
 
 mod crash;
+mod ctl;
 mod disk;
 mod faults;
 mod follow;
