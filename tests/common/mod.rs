@@ -2,7 +2,11 @@
 //! the test fails, is killed or hangs into its deadline.
 #![allow(dead_code)]
 
+use std::ffi::CString;
 use std::fs::File;
+use std::os::fd::FromRawFd;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
@@ -158,6 +162,24 @@ impl LoopFs {
                 Err(errno) => panic!("{} cannot be unmounted: {errno}", path.display()),
             }
         }
+    }
+
+    /// Its root on a detached copy of the mount, as the worker has it. It keeps the file system in use: drop it
+    /// before [`LoopFs::umount`], else the next mount is a second one of the same image.
+    pub fn open_private(&self) -> Mount {
+        let path = CString::new(self.path().into_os_string().into_vec());
+        let path = path.expect("no NUL in temporary names");
+        let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
+        // SAFETY: the path ends with NUL.
+        let fd =
+            unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) };
+        assert!(fd >= 0, "open_tree: {}", std::io::Error::last_os_error());
+        // SAFETY: the kernel just made this descriptor, and nobody else knows it.
+        let tree = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+        // The copy is O_PATH; what follows wants a descriptor that can be read.
+        let flags = nix::fcntl::OFlag::O_DIRECTORY | nix::fcntl::OFlag::O_CLOEXEC;
+        let root = nix::fcntl::openat(&tree, ".", flags, nix::sys::stat::Mode::empty());
+        Mount::new(root.expect("its root")).expect("a served kind")
     }
 
     /// Its root as the file layer sees it. Not a mount of its own: where marks are set, use the source's.

@@ -160,6 +160,9 @@ fn objects_have_names(place: Place) {
     assert_eq!(path(&place.mount.root), "");
     fs::rename(place.join("a"), place.join("c")).unwrap();
     assert_eq!(path(&dir), format!("{own}/c/b"));
+    // The name cache shows another mount's path for this one: it is found by going up.
+    let by_user = File::open(place.join("c/b")).unwrap();
+    assert_eq!(path(&by_user), format!("{own}/c/b"));
     fs::create_dir(place.join("gone")).unwrap();
     let gone = place.open("gone", OpenFor::Read);
     fs::remove_dir(place.join("gone")).unwrap();

@@ -75,7 +75,7 @@ fn with_place(kind: &'static str, name: &'static str, check: fn(Place)) {
     let fs = shared(kind);
     let path = fs.join(name);
     std::fs::create_dir(&path).unwrap();
-    let mount = fs.open();
+    let mount = fs.open_private();
     check(Place { mount, path });
 }
 

@@ -30,7 +30,7 @@ use crate::sys::xfs;
 struct Candidate {
     inode: u64,
     generation: u32,
-    stat: Option<Box<xfs::BulkStat>>,
+    stat: Option<xfs::BulkStat>,
 }
 
 /// All live objects of a file system, each once, in inode order.
@@ -75,7 +75,7 @@ impl<'a> BulkScan<'a> {
             };
             let location = seal(candidate.inode, Space::Bulk);
             self.next = candidate.inode + 1;
-            let found = match candidate.stat.as_deref().and_then(|raw| self.shown(raw)) {
+            let found = match candidate.stat.as_ref().and_then(|raw| self.shown(raw)) {
                 Some(stat) => Some(Found {
                     location,
                     name: Vec::new(),
@@ -143,7 +143,7 @@ impl<'a> BulkScan<'a> {
         self.read.extend(live.map(|raw| Candidate {
             inode: raw.inode,
             generation: raw.generation,
-            stat: Some(Box::new(raw)),
+            stat: Some(raw),
         }));
         Ok((!is_end).then_some(next))
     }
