@@ -209,10 +209,13 @@ typedef enum {
 
 /* -- parts of variable length, and lists; `p` is used more than once */
 
+static inline void *dmapi__part(const void *base, long long offset, int is_there) {
+  return is_there ? (char *)base + offset : (char *)0;
+}
 #define DM_GET_VALUE(p, field, type) \
-  ((type)(void *)((p)->field.vd_length == 0 ? (char *)0 : (char *)(p) + (p)->field.vd_offset))
+  ((type)dmapi__part((p), (p)->field.vd_offset, (p)->field.vd_length != 0))
 #define DM_GET_LEN(p, field) ((p)->field.vd_length)
-#define DM_STEP_TO_NEXT(p, type) ((type)(void *)((p)->_link == 0 ? (char *)0 : (char *)(p) + (p)->_link))
+#define DM_STEP_TO_NEXT(p, type) ((type)dmapi__part((p), (p)->_link, (p)->_link != 0))
 
 /* -- tokens and sequences; IBM sources use no operators on them */
 
