@@ -78,7 +78,7 @@ static bool start_daemon(void) {
     dup2(null, 0);
     close(fd);
     close(null);
-    execl(DMAPID_PATH, "dmapid", (char *)NULL);
+    execl(DMAPID_PATH, "dmapid", "--foreground", (char *)NULL);
     perror(DMAPID_PATH);
     _exit(127);
   }
@@ -179,19 +179,17 @@ static bool mount_image(const char *image, const char *kind) {
 }
 
 /* The loop device frees itself when the last mount of it goes. */
-static void unmount(void) {
-  if (!is_mounted)
-    return;
+static bool unmount(void) {
   long long end = now_ms() + STOP_MS_MAX;
-  while (umount2(bed.fs, 0) != 0) {
+  while (is_mounted && umount2(bed.fs, 0) != 0) {
     if (errno != EBUSY || now_ms() > end) {
-      fprintf(stderr, "%s: umount: %s; detached\n", bed.fs, strerror(errno));
-      umount2(bed.fs, MNT_DETACH);
-      break;
+      fprintf(stderr, "%s: umount: %s\n", bed.fs, strerror(errno));
+      return false;
     }
     pause_ms(TRY_MS);
   }
   is_mounted = false;
+  return true;
 }
 
 static bool is_kind(const char *kind) {
@@ -264,8 +262,11 @@ static int remove_entry(const char *path, const struct stat *stat, int type, str
 void testbed_tear_down(bool passed) {
   if (wanted == WITH_NOTHING)
     return;
-  stop_daemon(false);
-  unmount();
+  /* The daemon leaves in order only when nothing is mounted any more. */
+  bool is_unmounted = unmount();
+  stop_daemon(!is_unmounted);
+  if (!is_unmounted && !unmount())
+    umount2(bed.fs, MNT_DETACH);
   if (bed.dir[0] == '\0')
     return;
   if (passed) {
