@@ -52,6 +52,7 @@ struct hsm_file {
 
 struct hsm_context {
     dm_sessid_t sid;
+    dm_token_t looking; /* of hsm_file_open() */
     struct store store;
     uint64_t rate; /* bytes a second of one recall; 0: no limit */
 };
@@ -87,6 +88,8 @@ void hsm_progress_clear(const struct hsm_progress *progress);
 void hsm_init_service(unsigned wait_s);
 /* Makes a session called "NAME PID:START", which tells others whether its process lives. */
 dm_sessid_t hsm_create_session(const char *name);
+/* A session of a command, with a token for looking at files. */
+void hsm_begin(struct hsm_context *hsm, const char *name);
 /* Answers what is left of a session and destroys it. */
 void hsm_end_session(dm_sessid_t sid);
 /* The session of a dead process called "NAME ...", assumed; or a new one. Dies if its process lives. */
@@ -96,7 +99,10 @@ void hsm_reap_sessions(dm_sessid_t own);
 
 /* --- files ------------------------------------------------------------------------------------ */
 
-/* Handle, attributes and state of a file. 0, or -1 with errno. Free it with hsm_file_free(). */
+/*
+ * Handle, attributes and state of a file. 0, or -1 with errno. EAGAIN: a recall or a migration works on it; waiting
+ * for it could take hours. Free it with hsm_file_free() in both cases; else there is nothing to free.
+ */
 int hsm_file_open(const struct hsm_context *hsm, const char *path, struct hsm_file *file);
 /* The same by handle, under a token or DM_NO_TOKEN; the handle is not taken over. */
 int hsm_file_read(const struct hsm_context *hsm, struct hsm_handle handle, dm_token_t token,

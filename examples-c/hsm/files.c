@@ -90,13 +90,22 @@ int hsm_file_open(const struct hsm_context *hsm, const char *path, struct hsm_fi
         file->handle.hanp = NULL;
         return -1;
     }
-    if (hsm_file_read(hsm, file->handle, DM_NO_TOKEN, file) != 0) {
+    struct hsm_handle handle = file->handle;
+    int rc = dm_request_right(hsm->sid, handle.hanp, handle.hlen, hsm->looking, 0, DM_RIGHT_SHARED);
+    if (rc != 0 && errno == EAGAIN)
+        return -1;
+    if (rc == 0) {
+        rc = hsm_file_read(hsm, handle, hsm->looking, file);
+        int error = errno;
+        dm_release_right(hsm->sid, handle.hanp, handle.hlen, hsm->looking);
+        errno = error;
+    }
+    if (rc != 0) {
         int error = errno;
         hsm_file_free(file);
         errno = error;
-        return -1;
     }
-    return 0;
+    return rc;
 }
 
 void hsm_file_free(struct hsm_file *file)

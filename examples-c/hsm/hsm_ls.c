@@ -5,7 +5,7 @@
  * Prints:  STATE              SIZE       LOCAL  PATH
  *          migrated       67108864           0  /data/projects/big.bin
  *
- * Looking makes no event: nothing is recalled by a listing.
+ * Looking makes no event: nothing is recalled by a listing. A file that a recall or a migration works on is "busy".
  */
 #include "common.h"
 
@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static struct hsm_context hsm;
 static bool json;
@@ -44,22 +45,32 @@ static void print_json_string(const char *text)
 static void list(const char *path, void *argument)
 {
     struct hsm_file file;
+    struct stat status;
     (void)argument;
+    bool busy = false;
     if (hsm_file_open(&hsm, path, &file) != 0) {
+        busy = errno == EAGAIN;
+        if (busy && lstat(path, &status) == 0) {
+            file.stat.dt_size = (dm_off_t)status.st_size;
+            file.stat.dt_blocks = (dm_size_t)status.st_blocks;
+        }
+    }
+    if (file.handle.hanp == NULL) {
         hsm_log("%s: %s%s", path, strerror(errno),
                 errno == ENXIO ? " (not on a managed file system)" : "");
         failed++;
         return;
     }
+    const char *state = busy ? "busy" : hsm_state_name(file.state);
     unsigned long long size = (unsigned long long)file.stat.dt_size;
     unsigned long long local = 512ULL * (unsigned long long)file.stat.dt_blocks;
     if (json) {
         printf("%s\n  {\"path\": ", listed == 0 ? "" : ",");
         print_json_string(path);
         printf(", \"state\": \"%s\", \"size\": %llu, \"local\": %llu, \"inode\": %llu}",
-               hsm_state_name(file.state), size, local, hsm_inode(file.handle));
+               state, size, local, hsm_inode(file.handle));
     } else {
-        printf("%-11s %12llu %12llu  %s\n", hsm_state_name(file.state), size, local, path);
+        printf("%-11s %12llu %12llu  %s\n", state, size, local, path);
     }
     listed++;
     hsm_file_free(&file);
@@ -83,7 +94,7 @@ int main(int argc, char **argv)
         return 2;
     }
     hsm_init_service(0);
-    hsm.sid = hsm_create_session("hsm_ls");
+    hsm_begin(&hsm, "hsm_ls");
     if (json)
         printf("[");
     else

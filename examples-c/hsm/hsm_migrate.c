@@ -82,7 +82,9 @@ static void measure(const char *path, void *argument)
     if (interrupted)
         return;
     if (hsm_file_open(&hsm, path, &file) != 0) {
-        if (errno == ENXIO)
+        if (errno == EAGAIN)
+            hsm_file_free(&file); /* perhaps it is free when its turn comes */
+        else if (errno == ENXIO)
             fail(path, "not on a managed file system (dmctl manage PATH)", errno);
         else
             fail(path, "reading its state", errno);
@@ -307,8 +309,15 @@ static void migrate(const char *path, void *argument)
     struct hsm_file file;
     dm_token_t token;
     (void)argument;
-    if (interrupted || hsm_file_open(&hsm, path, &file) != 0)
-        return; /* the first walk named it */
+    if (interrupted)
+        return;
+    if (hsm_file_open(&hsm, path, &file) != 0) {
+        if (errno == EAGAIN) {
+            skip(path, "a recall or another migration works on it");
+            hsm_file_free(&file);
+        }
+        return; /* the first walk named what else is wrong */
+    }
     if (wanted(path, &file)) {
         progress.files_done++;
         if (dm_create_userevent(hsm.sid, 0, NULL, &token) != 0) {
@@ -372,7 +381,7 @@ int main(int argc, char **argv)
     struct sigaction action = {.sa_handler = on_signal};
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
-    hsm.sid = hsm_create_session("hsm_migrate");
+    hsm_begin(&hsm, "hsm_migrate");
 
     int unreadable = hsm_walk(argv + optind, measure, NULL);
     if (!dry_run) {

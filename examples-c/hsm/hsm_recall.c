@@ -45,7 +45,10 @@ static void measure(const char *path, void *argument)
     struct hsm_file file;
     (void)argument;
     if (hsm_file_open(&hsm, path, &file) != 0) {
-        fail(path, "reading its state", errno);
+        if (errno == EAGAIN)
+            hsm_file_free(&file); /* its turn comes below */
+        else
+            fail(path, "reading its state", errno);
         return;
     }
     if (file.state == HSM_MIGRATED) {
@@ -76,9 +79,13 @@ static void recall(const char *path, void *argument)
     struct hsm_file file;
     dm_token_t token;
     (void)argument;
-    if (interrupted || hsm_file_open(&hsm, path, &file) != 0)
+    if (interrupted)
+        return;
+    bool busy = hsm_file_open(&hsm, path, &file) != 0 && errno == EAGAIN;
+    if (file.handle.hanp == NULL)
         return; /* the first walk named it */
-    if (file.state == HSM_MIGRATED) {
+    /* A busy file is waited for: it is here when we say so. */
+    if (busy || file.state == HSM_MIGRATED) {
         progress.files_done++;
         if (dm_create_userevent(hsm.sid, 0, NULL, &token) != 0) {
             fail(path, "creating a token", errno);
@@ -117,13 +124,13 @@ int main(int argc, char **argv)
     struct sigaction action = {.sa_handler = on_signal};
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
-    hsm.sid = hsm_create_session("hsm_recall");
+    hsm_begin(&hsm, "hsm_recall");
 
     int unreadable = hsm_walk(argv + optind, measure, NULL);
     hsm_progress_start(&progress, "recall");
     hsm_walk(argv + optind, recall, NULL);
     hsm_progress_clear(&progress);
-    printf("%lu/%lu files recalled, %s in %.1f s%s\n", done, progress.files_total,
+    printf("%lu/%lu files recalled, %s in %.1f s%s\n", done, progress.files_done,
            hsm_human(progress.bytes_done), hsm_seconds_now() - progress.started_s,
            interrupted ? "; interrupted" : "");
     hsm_end_session(hsm.sid);

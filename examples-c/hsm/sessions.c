@@ -65,6 +65,13 @@ dm_sessid_t hsm_create_session(const char *name)
     return sid;
 }
 
+void hsm_begin(struct hsm_context *hsm, const char *name)
+{
+    hsm->sid = hsm_create_session(name);
+    if (dm_create_userevent(hsm->sid, 0, NULL, &hsm->looking) != 0)
+        hsm_die("cannot create a token: %s", strerror(errno));
+}
+
 /* All sessions, malloc'ed. */
 static dm_sessid_t *all_sessions(u_int *count)
 {

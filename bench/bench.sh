@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+# Measures libdmapi against the kernel's own limit, in one run: `make bench`. Prints a table; docs/performance.md keeps
+# one. The machine should do nothing else.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=demo/lib.sh
+. "$here/../demo/lib.sh"
+# shellcheck source=demo/service.sh
+. "$here/../demo/service.sh"
+PATH=$(dirname "$HSM_BIN")/../bench:$PATH
+
+KILLS=20
+SESSIONS=1000
+EVENTS=10000
+
+# Reads numbers, prints "median (min to max)".
+summary() { sort -n | awk '{v[NR] = $1} END {printf "%.1f (%.1f to %.1f)", v[int((NR + 1) / 2)], v[1], v[NR]}'; }
+now_us() { echo "${EPOCHREALTIME/[.,]/}"; }
+blocked() { [ "$(status_value events_blocked)" -ge "$1" ]; }
+line() { printf '%-58s %s\n' "$1" "$2"; }
+
+start_daemon() {
+  : >"$work/recalld.log"
+  start_recalld "$work/recalld.log" --store "$work/archive" "$work/managed"
+  wait_for 20 grep -q serving "$work/recalld.log" || fail "a serving recall daemon" "$(tail -3 "$work/recalld.log")" "$work/recalld.log"
+}
+
+# A reader that waits for a recall daemon which is stopped.
+block_reader() {
+  hsm_migrate --store "$work/archive" "$work/managed/victim" >"$work/migrate.log" 2>&1
+  kill -STOP "$recalld_pid"
+  cmp "$work/managed/victim" "$work/victim" &
+  reader=$!
+  own "$reader"
+  wait_for 20 blocked 1 || fail "a blocked reader" "none" "$work/dmapid.log"
+}
+
+# Milliseconds from the kill of the worker to right data in the reader.
+kill_worker() {
+  local worker start
+  block_reader
+  worker=$(status_value worker_pid)
+  start=$(now_us)
+  kill -9 "$worker"
+  kill -CONT "$recalld_pid"
+  wait "$reader" || fail "right data" "status $?" "$work/recalld.log"
+  echo $(($(now_us) - start)) | awk '{print $1 / 1000}' >>"$1"
+}
+
+kill_recalld() {
+  local start
+  block_reader
+  start=$(now_us)
+  kill -9 "$recalld_pid"
+  start_recalld "$work/recalld.log" --store "$work/archive" "$work/managed"
+  wait "$reader" || fail "right data" "status $?" "$work/recalld.log"
+  echo $(($(now_us) - start)) | awk '{print $1 / 1000}' >>"$1"
+}
+
+begin_work bench
+require_programs
+kernel_can || { say "bench: kernel $(uname -r) has no fanotify pre-content events"; exit 1; }
+for name in plain raw managed; do make_file_system xfs "$work/$name" 512M; done
+start_service
+dmctl manage "$work/managed" >"$work/manage.log" 2>&1 || fail "a managed file system" "$(cat "$work/manage.log")" "$work/dmapid.log"
+say "kernel $(uname -r), xfs on a loop device, $(nproc) cores, load $(cut -d' ' -f1 /proc/loadavg), $(date -u +%Y-%m-%d)"
+say ""
+bench_calls "$work/plain" "$work/raw" "$work/managed" "$(status_value worker_pid)"
+say ""
+
+head -c 65536 /dev/urandom >"$work/victim"
+cp "$work/victim" "$work/managed/victim"
+sync -f "$work/managed"
+start_daemon
+for ((i = 0; i < KILLS; i++)); do kill_worker "$work/worker.times"; done
+line "kill -9 of the worker to right data, 64 KiB, ms" "$(summary <"$work/worker.times")"
+for ((i = 0; i < KILLS; i++)); do kill_recalld "$work/recalld.times"; done
+line "kill -9 of the recall daemon and its restart to right data, ms" "$(summary <"$work/recalld.times")"
+kill -TERM "$recalld_pid"
+wait "$recalld_pid" || true
+
+bench_recovery fill $SESSIONS $EVENTS
+for ((i = 0; i < KILLS / 2; i++)); do
+  bench_recovery kill "$(status_value worker_pid)" >>"$work/recovery.times"
+  bench_recovery check $SESSIONS $EVENTS >/dev/null || fail "$SESSIONS sessions, $EVENTS events" "$(bench_recovery check $SESSIONS $EVENTS)" "$work/dmapid.log"
+done
+line "kill of the worker to an answer, $SESSIONS sessions, $EVENTS events, ms" "$(summary <"$work/recovery.times")"
+umount "$work/managed"
+stop_service
+dmapid --foreground >>"$work/dmapid.log" 2>&1 &
+supervisor_pid=$!
+restart_ms=$(bench_recovery wait)
+bench_recovery check $SESSIONS $EVENTS >/dev/null || fail "$SESSIONS sessions, $EVENTS events" "$(bench_recovery check $SESSIONS $EVENTS)" "$work/dmapid.log"
+line "start of dmapid to an answer, the same state, ms" "$restart_ms"
+bench_recovery end
