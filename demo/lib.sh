@@ -77,8 +77,8 @@ end_work() {
   # Last started first: readers, then daemons.
   for ((i = ${#owned_pids[@]} - 1; i >= 0; i--)); do
     kill -9 "${owned_pids[i]}" 2>/dev/null
+    wait "${owned_pids[i]}" 2>/dev/null
   done
-  wait 2>/dev/null
   for ((i = ${#owned_mounts[@]} - 1; i >= 0; i--)); do
     wait_for 10 umount "${owned_mounts[i]}" || umount --lazy "${owned_mounts[i]}"
   done

@@ -20,7 +20,7 @@ status_value() {
   dmctl status --json 2>/dev/null | grep -o "\"$1\": *[0-9]*" | grep -o '[0-9]*$' | head -1
 }
 
-service_answers() { dmctl status >/dev/null 2>&1; }
+service_answers() { [ -S "$DMAPI_SOCKET" ]; }
 
 start_service() {
   export DMAPI_SOCKET=$work/run/socket DMAPI_STATE=$work/state
