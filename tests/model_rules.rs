@@ -296,7 +296,7 @@ fn the_number_of_sessions_is_limited() {
         .unwrap();
     assert_eq!(
         node.model.plan_create_session(None, b"one more"),
-        Err(DmError::NoSpace)
+        Err(DmError::NoMemory)
     );
     assert_eq!(node.assume(SessionId(1), "still").map(|id| id.0), Ok(8193));
 }

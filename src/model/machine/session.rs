@@ -17,10 +17,10 @@ impl Model {
         if let Some(old) = old {
             self.check_session(old)?;
         } else if self.sessions.len() >= SESSIONS_MAX {
-            return Err(DmError::NoSpace);
+            return Err(DmError::NoMemory);
         }
         if self.counters.next_session > ID_MAX {
-            return Err(DmError::NoSpace);
+            return Err(DmError::NoMemory);
         }
         let new = SessionId(self.counters.next_session);
         let info = info.to_vec();
