@@ -91,6 +91,13 @@ fn a_wait_can_be_given_up() {
     let mut client = daemon.client();
     let session = client.create_session("one");
     let number = client.begin(get(session, true));
+    until("the wait", || {
+        let waiting = daemon.client().status().waiting;
+        waiting
+            .iter()
+            .find(|(_, what)| what.contains("messages"))
+            .map(drop)
+    });
     assert_eq!(
         daemon.client().ask(Request::DestroySession { session }),
         Err(DmError::Busy)

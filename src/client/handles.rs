@@ -123,3 +123,13 @@ pub fn create_by_handle(directory: &Target) -> Result<(), DmError> {
     Entered::begin(directory, Right::Exclusive, kinds, OpenFor::Look)?;
     Err(DmError::NotImplemented)
 }
+
+/// Any object, found but not opened: for who wants to name it.
+pub fn look_at_object(handle: &Handle) -> Result<OwnedFd, DmError> {
+    let request = Request::Look {
+        handle: *handle,
+        kinds: Kinds::OBJECT.or(Kinds::FS),
+        open: OpenFor::Look,
+    };
+    Ok(look(&request)?.0)
+}

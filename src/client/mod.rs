@@ -16,7 +16,7 @@ mod events;
 mod handles;
 mod mounts;
 mod node;
-mod place;
+pub mod place;
 mod pool;
 mod regions;
 mod rights;
@@ -42,10 +42,13 @@ pub use events::{
     send_msg,
 };
 pub use handles::{
-    create_by_handle, fd_to_handle, handle_to_path, open_by_handle, path_to_fshandle,
-    path_to_handle,
+    create_by_handle, fd_to_handle, handle_to_path, look_at_object, open_by_handle,
+    path_to_fshandle, path_to_handle,
 };
-pub use node::{MountArgs, file_systems, mount, ping, prepare_unmount, status, unmounted};
+pub use node::{
+    MountArgs, answers_within, file_systems, mount, ping, prepare_unmount, status, stop, unmounted,
+    upgrade,
+};
 pub use regions::{REGIONS_MAX, get_region, set_region};
 pub use rights::{
     downgrade_right, obj_ref_hold, obj_ref_query, obj_ref_rele, query_right, release_right,

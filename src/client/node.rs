@@ -1,10 +1,12 @@
 //! What `dmctl` and `mount.dmapi` ask the daemon.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use super::call::{ask, ask_with, tell};
-use crate::model::{DmError, FsId};
-use crate::proto::{FsEntry, Reply, Request, StatusReply};
+use super::place;
+use crate::model::{ClientId, DmError, FsId};
+use crate::proto::{self, Back, Call, FsEntry, Reply, Request, StatusReply, VERSION};
+use crate::sys::socket;
 
 /// Is anybody there?
 pub fn ping() -> Result<(), DmError> {
@@ -65,4 +67,33 @@ pub fn prepare_unmount(fs: FsId, forced: bool) -> Result<(), DmError> {
 /// The unmount is done, or failed with `errno`.
 pub fn unmounted(fs: FsId, errno: i32, forced: bool) -> Result<(), DmError> {
     tell(&Request::Unmounted { fs, errno, forced })
+}
+
+/// Does a worker welcome clients within that time? A dead or stopped one is not waited for.
+pub fn answers_within(limit_ms: u32) -> bool {
+    let Ok(fd) = socket::connect(&place::socket_path()) else {
+        return false;
+    };
+    let hello = Call::Hello {
+        version: VERSION,
+        client: ClientId(u64::from(std::process::id()) << 32),
+    };
+    let sent = socket::set_receive_limit(fd.as_fd(), Some(limit_ms))
+        .and_then(|()| socket::send(fd.as_fd(), &proto::encode(&hello), &[], true));
+    let mut buffer = [0; 1024];
+    sent.and_then(|()| socket::receive(fd.as_fd(), &mut buffer))
+        .is_ok_and(|(bytes, _)| {
+            let back = proto::decode(&buffer[..bytes]);
+            matches!(back, Some(Back::Welcome { .. }))
+        })
+}
+
+/// Ends the daemon. `Busy` while file systems are served, unless `force`.
+pub fn stop(force: bool) -> Result<(), DmError> {
+    tell(&Request::Stop { force })
+}
+
+/// The installed daemon takes the place of the running one.
+pub fn upgrade() -> Result<(), DmError> {
+    tell(&Request::Upgrade)
 }

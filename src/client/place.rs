@@ -7,7 +7,7 @@ use std::path::PathBuf;
 const WAIT_MS: u64 = 30_000;
 
 /// The control socket.
-pub(super) fn socket_path() -> PathBuf {
+pub fn socket_path() -> PathBuf {
     if let Some(path) = set("DMAPI_SOCKET") {
         return path.into();
     }

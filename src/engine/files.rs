@@ -25,7 +25,7 @@ impl Opened {
     /// Opens the object as the call needs it. Not before the call has its right: a descriptor that is
     /// more than O_PATH would keep the holder of the right from punching.
     fn reopen(self, handle: Handle, open: OpenFor) -> Result<Self, DmError> {
-        if open == OpenFor::Look || self.kind == Kinds::FS {
+        if open == OpenFor::Look {
             return Ok(self);
         }
         let fd = self.mount.open(handle, open)?;
@@ -188,7 +188,8 @@ impl Engine {
             if !kinds.has(Kinds::FS) {
                 return Err(DmError::Invalid);
             }
-            let fd = mount.root.try_clone()?;
+            // A descriptor of its own: callers read the directory by it.
+            let fd = mount.open(handle, OpenFor::Look)?;
             let kind = Kinds::FS;
             return Ok(Opened { mount, fd, kind });
         }

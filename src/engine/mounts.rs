@@ -17,6 +17,7 @@ use crate::model::{
 };
 use crate::proto::{FsEntry, Reply, Request};
 use crate::sys::clock;
+use crate::sys::fsmount;
 
 /// `DM_UNMOUNT_FORCE`.
 const MODE_FORCED: u32 = 1;
@@ -56,7 +57,7 @@ impl Engine {
 
     /// Serves a file system and offers MOUNT. The model knows it before the source sees its first access.
     fn serve(&self, asked: &Asked, wish: &Wish, fd: OwnedFd) -> Result<Outcome, DmError> {
-        let seen = Mount::new(fd.try_clone()?)?;
+        let seen = Mount::new(fsmount::readable(fd.as_fd())?)?;
         let fs = seen.fs;
         let root = seen.handle_of(seen.root.as_fd())?;
         let body = MountBody {

@@ -4,6 +4,7 @@ pub mod btrfs;
 pub mod clock;
 pub mod dirent;
 pub mod extent;
+pub mod fsmount;
 pub mod guest;
 pub mod handle;
 pub mod process;

@@ -305,3 +305,15 @@ pub fn die(code: i32) -> ! {
         std::thread::park();
     }
 }
+
+/// Takes a file for this process as others do with flock(1); waits for it.
+pub fn wait_for_lock(file: &fs::File) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    loop {
+        // SAFETY: a borrowed descriptor and an integer.
+        match Errno::result(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX) }) {
+            Err(Errno::EINTR) => {}
+            done => return done.map(drop).map_err(io::Error::from),
+        }
+    }
+}
