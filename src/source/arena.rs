@@ -10,7 +10,8 @@
 //! page 0   header: magic, version, slots, next serial, workers started
 //! page 1   kept descriptors, KEPT_MAX times {role, fd, key, key2}
 //! page 9   inboxes, INBOXES times 1 KiB: raw events
-//! page 11  slots, 128 bytes each
+//! page 11  notes: raw notifications, NOTES_BYTES
+//! page 13  slots, 128 bytes each
 //! ```
 
 use std::io;
@@ -34,6 +35,11 @@ const H_VERSION: usize = 1;
 const H_SLOTS: usize = 2;
 const H_SERIAL: usize = 3;
 const H_WORKERS: usize = 4;
+const H_NOTES_DONE: usize = 5;
+const H_PID_NEXT: usize = 6;
+const H_PIDS: usize = 8;
+/// Process ids of the last workers: their own changes of attributes are no news.
+const PIDS: usize = 16;
 
 const KEPT: usize = PAGE_WORDS;
 /// Descriptors that can be kept: two for each file system and a few of the daemon.
@@ -47,7 +53,12 @@ const INBOX_WORDS: usize = 128;
 /// Bytes of an inbox, and the most that one read(2) may bring.
 pub const INBOX_BYTES: usize = INBOX_WORDS * WORD;
 
-const SLOT: usize = INBOX + INBOXES * INBOX_WORDS;
+const NOTES: usize = INBOX + INBOXES * INBOX_WORDS;
+const NOTES_WORDS: usize = 1024;
+/// The most that one read(2) of notifications may bring; one has two names and three handles at most.
+pub const NOTES_BYTES: usize = NOTES_WORDS * WORD;
+
+const SLOT: usize = NOTES + NOTES_WORDS;
 const SLOT_WORDS: usize = 16;
 /// Slots of an ordinary daemon: each is one blocked process with one open descriptor.
 pub const SLOTS_DEFAULT: usize = 16384;
@@ -73,8 +84,6 @@ impl Role {
     pub const GROUP: Self = Self(2);
     /// fanotify group of the notifications.
     pub const NOTIFICATIONS: Self = Self(3);
-    /// fanotify group of mounts and unmounts.
-    pub const MOUNTS: Self = Self(4);
     /// The tree of a private mount; key: file system.
     pub const PRIVATE_TREE: Self = Self(5);
     /// The root directory on a private mount; key: file system.
@@ -136,10 +145,14 @@ pub struct Slot {
     pub index: usize,
     /// Where it is on its way.
     pub state: SlotState,
+    /// The descriptor was lost with the process that had it: the number only names the event.
+    pub stale: bool,
     /// Its name towards the engine.
     pub serial: Serial,
     /// What the kernel said.
     pub event: RawEvent,
+    /// The process that waits, once known (0: not).
+    pub pid: u32,
     /// The file, once known.
     pub file: Option<Handle>,
     /// What was queued for it.
@@ -161,7 +174,7 @@ const S_TID: usize = 3;
 const S_MASK: usize = 4;
 const S_OFFSET: usize = 5;
 const S_COUNT: usize = 6;
-const S_RANGE: usize = 7;
+const S_FLAGS: usize = 7;
 const S_FS: usize = 8;
 const S_INODE: usize = 9;
 const S_GENERATION: usize = 10;
@@ -170,6 +183,9 @@ const S_PUNCHES: usize = 12;
 const S_INTENDED: usize = 13;
 const S_SINCE: usize = 14;
 const S_CALL: usize = 15;
+
+const FLAG_RANGE: u64 = 1;
+const FLAG_STALE: u64 = 2;
 
 const _: () = assert!(S_CALL < SLOT_WORDS);
 const _: () = assert!((KEPT_MAX * KEPT_WORDS * WORD).is_multiple_of(4096));
@@ -228,6 +244,20 @@ impl Arena {
     /// Counts workers: the number of this one, from 1.
     pub fn worker_started(&self) -> u64 {
         self.memory.word(H_WORKERS).fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    /// This process is the worker now.
+    pub fn note_worker(&self, pid: u32) {
+        if !self.is_worker(pid) {
+            let place = self.memory.word(H_PID_NEXT).fetch_add(1, Ordering::AcqRel);
+            self.memory
+                .set(H_PIDS + place as usize % PIDS, u64::from(pid));
+        }
+    }
+
+    /// Is this the process of a worker, now or not long ago?
+    pub fn is_worker(&self, pid: u32) -> bool {
+        pid != 0 && (0..PIDS).any(|index| self.memory.get(H_PIDS + index) == u64::from(pid))
     }
 
     // ---- kept descriptors
@@ -387,6 +417,37 @@ impl Arena {
         }
     }
 
+    // ---- notifications
+
+    /// Reads notifications into the empty place for them.
+    pub fn fill_notes(&self, group: BorrowedFd<'_>) -> io::Result<usize> {
+        debug_assert_eq!(self.memory.get(NOTES), 0, "the notes were not emptied");
+        self.memory.set(H_NOTES_DONE, 0);
+        self.memory.fill(group, NOTES, NOTES_BYTES)
+    }
+
+    /// The bytes of the notifications, and how many of them were passed on before.
+    pub fn notes(&self) -> (Vec<u8>, usize) {
+        let bytes = (0..NOTES_WORDS)
+            .flat_map(|word| self.memory.get(NOTES + word).to_ne_bytes())
+            .collect();
+        (bytes, self.memory.get(H_NOTES_DONE) as usize)
+    }
+
+    /// One more notification was passed on.
+    pub fn note_done(&self) {
+        self.memory
+            .word(H_NOTES_DONE)
+            .fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// All notifications were passed on.
+    pub fn empty_notes(&self) {
+        for word in (NOTES..NOTES + NOTES_WORDS).rev() {
+            self.memory.set(word, 0);
+        }
+    }
+
     // ---- slots
 
     fn slot_word(&self, index: usize) -> usize {
@@ -421,7 +482,10 @@ impl Arena {
         let (offset, count) = event.range.unwrap_or((0, 0));
         memory.set(word + S_OFFSET, offset);
         memory.set(word + S_COUNT, count);
-        memory.set(word + S_RANGE, u64::from(event.range.is_some()));
+        memory.set(
+            word + S_FLAGS,
+            if event.range.is_some() { FLAG_RANGE } else { 0 },
+        );
         for field in [S_FS, S_KIND, S_PUNCHES, S_INTENDED, S_CALL] {
             memory.set(word + field, 0);
         }
@@ -444,13 +508,15 @@ impl Arena {
         Some(Slot {
             index,
             state,
+            stale: get(S_FLAGS) & FLAG_STALE != 0,
             serial: Serial(get(S_SERIAL)),
             event: RawEvent {
                 fd: get(S_FD) as u32 as RawFd,
                 tid: get(S_TID) as u32,
                 mask: get(S_MASK),
-                range: (get(S_RANGE) != 0).then(|| (get(S_OFFSET), get(S_COUNT))),
+                range: (get(S_FLAGS) & FLAG_RANGE != 0).then(|| (get(S_OFFSET), get(S_COUNT))),
             },
+            pid: (get(S_TID) >> 32) as u32,
             file: (get(S_FS) != 0).then(|| Handle::Object {
                 fs: FsId(get(S_FS)),
                 inode: get(S_INODE),
@@ -493,9 +559,55 @@ impl Arena {
         self.memory.set(word + S_FS, fs.0);
     }
 
-    /// Notes the waiting thread's system call.
-    pub fn set_call(&self, index: usize, call: u64) {
-        self.memory.set(self.slot_word(index) + S_CALL, call);
+    /// Notes the waiting thread's process and system call.
+    pub fn set_caller(&self, index: usize, pid: u32, call: u64) {
+        let word = self.slot_word(index);
+        let tid = self.memory.get(word + S_TID) & u64::from(u32::MAX);
+        self.memory.set(word + S_TID, tid | u64::from(pid) << 32);
+        self.memory.set(word + S_CALL, call);
+    }
+
+    fn set_stale(&self, index: usize) {
+        self.memory
+            .word(self.slot_word(index) + S_FLAGS)
+            .fetch_or(FLAG_STALE, Ordering::AcqRel);
+    }
+
+    /// Puts events that were read and not yet put in slots there. An event that is in a slot already (the
+    /// last worker died between the two) is known by its descriptor. Only while no thread reads.
+    pub fn take_up_inboxes(&self, now_ms: u64) {
+        let taken: Vec<_> = self.occupied().map(|slot| slot.event.fd).collect();
+        let mut free = (0..self.slots).filter(|index| self.slot(*index).is_none());
+        for inbox in 0..INBOXES {
+            for event in self.inbox(inbox) {
+                if taken.contains(&event.fd) {
+                    continue;
+                }
+                // An inbox is filled only while so many slots are free.
+                if let Some(index) = free.next() {
+                    self.put(index, event, now_ms);
+                }
+            }
+            self.empty_inbox(inbox);
+        }
+    }
+
+    /// For a process that has the group and the arena, but not the descriptors of the events (systemd kept
+    /// copies of the former): what is left of each event is its number, which the kernel waits for.
+    ///
+    /// Before this and before the first read of events all [`Arena::event_numbers`] must be occupied, or
+    /// a new event gets the number of an old one and its answer releases the wrong process.
+    pub fn descriptors_lost(&self, now_ms: u64) {
+        self.take_up_inboxes(now_ms);
+        for slot in self.occupied() {
+            self.set_stale(slot.index);
+        }
+    }
+
+    /// Sets the state of a slot that no other thread can see (at the start of a worker).
+    pub fn set_state(&self, index: usize, state: SlotState) {
+        self.memory
+            .set(self.slot_word(index) + S_STATE, state as u64);
     }
 
     /// Notes what is queued for it. An event that is looked at again gets a new serial: the engine is

@@ -60,7 +60,7 @@ fn a_slot_round_trips() {
     let arena = arena();
     let serial = arena.put(3, EVENT, 1000);
     arena.set_file(3, FILE);
-    arena.set_call(3, 42);
+    arena.set_caller(3, 70, 42);
     assert_eq!(arena.set_queued(3, EventType::Read, 8), serial);
     arena.set_intended(3, Some(Answer::Abort(28)));
     let slot = arena.slot_of(serial).expect("it is there");
@@ -68,6 +68,10 @@ fn a_slot_round_trips() {
     assert_eq!(slot.file, Some(FILE));
     assert_eq!(slot.kind, Some(EventType::Read));
     assert_eq!((slot.punches, slot.call, slot.since_ms), (8, 42, 1000));
+    assert_eq!((slot.pid, slot.stale), (70, false));
+    arena.descriptors_lost(0);
+    let slot = arena.slot_of(serial).expect("it is there");
+    assert_eq!((slot.event, slot.stale), (EVENT, true));
     assert_eq!(slot.intended, Some(Answer::Abort(28)));
 }
 
@@ -131,4 +135,32 @@ fn a_full_kept_list_is_an_error() {
 fn other_memory_is_no_arena() {
     let fd = memfd(c"dmapi-test", 1 << 20).expect("memfd");
     assert!(Arena::open(fd).is_err());
+}
+
+#[test]
+fn notes_that_were_passed_on_are_counted() {
+    let arena = arena();
+    let (reader, writer) = nix::unistd::pipe().expect("pipe");
+    std::fs::File::from(writer)
+        .write_all(&[7; 40])
+        .expect("write");
+    assert_eq!(arena.fill_notes(reader.as_fd()).expect("read"), 40);
+    arena.note_done();
+    let (bytes, done) = arena.notes();
+    assert_eq!(
+        (&bytes[..41], done),
+        (&[[7; 40].as_slice(), &[0]].concat()[..], 1)
+    );
+    arena.empty_notes();
+    assert_eq!(arena.notes().0, vec![0; NOTES_BYTES]);
+}
+
+#[test]
+fn workers_know_their_predecessors() {
+    let arena = arena();
+    assert_eq!((arena.worker_started(), arena.worker_started()), (1, 2));
+    arena.note_worker(500);
+    arena.note_worker(501);
+    assert!(arena.is_worker(500) && arena.is_worker(501));
+    assert!(!arena.is_worker(0) && !arena.is_worker(502));
 }

@@ -1,0 +1,19 @@
+//! The fanotify source on real file systems. Needs root and Linux 6.14.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod data;
+mod names;
+mod restart;
+mod rig;
+mod storm;
+mod uring;
+mod user;
+
+/// Not a test: the users that the tests start.
+#[test]
+fn user_process() {
+    if std::env::var_os("DMAPI_TEST_USER").is_some() {
+        user::live();
+    }
+}

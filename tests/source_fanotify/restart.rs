@@ -1,0 +1,91 @@
+//! The death of a worker, played by a second source on the same arena.
+
+use std::sync::Arc;
+
+use dmapi::model::{Answer, EventType};
+use dmapi::source::fanotify::{Config, Fanotify};
+use dmapi::source::{EventSink, EventSource};
+
+use super::rig::Rig;
+use super::user::User;
+
+const SIZE: usize = 64 * 1024;
+
+/// The worker dies and the next one starts: nothing of the old one is closed.
+fn next_worker(rig: &mut Rig) {
+    rig.source.stop();
+    std::mem::forget(Arc::clone(&rig.source));
+    std::mem::forget(Arc::clone(&rig.mount));
+    let next = Fanotify::new(Arc::clone(&rig.arena), Config::default()).expect("a source");
+    assert_eq!(next.mounts().len(), 1);
+    rig.mount = next.mounts().remove(0);
+    rig.source = next;
+}
+
+fn start(rig: &Rig) {
+    Arc::clone(&rig.source)
+        .start(Arc::clone(&rig.sink) as Arc<dyn EventSink>)
+        .expect("it starts");
+}
+
+#[test]
+fn waiting_readers_outlive_the_worker() {
+    super::rig::on_each_new_kind(90, |mut rig| {
+        let mut users: Vec<User> = (0..3).map(|_| User::new()).collect();
+        for (index, user) in users.iter_mut().enumerate() {
+            rig.stub(&format!("f{index}"), SIZE);
+            let fd = user.open(&rig.fs.join(format!("f{index}")), "RDONLY");
+            user.tell(&format!("pread {fd} 0 100"));
+        }
+        let mut events: Vec<_> = (0..3).map(|_| rig.sink.next()).collect();
+        events.sort_by_key(|event| event.pid);
+        users.sort_by_key(User::pid);
+        // The first: recalled, its answer recorded and not given. The second: known to the engine. The
+        // third: the engine never recorded it.
+        let [answered, known, unknown] = &events[..] else {
+            panic!("three events");
+        };
+        let serial = |event: &super::rig::Seen| event.serial.expect("a serial");
+        rig.recall(answered.file());
+        rig.source.intend(serial(answered), Answer::Continue);
+        rig.sink.forget(serial(answered));
+        rig.sink.forget(serial(unknown));
+        next_worker(&mut rig);
+        assert!(users.iter().all(|user| user.done().is_none()));
+        start(&rig);
+        users[0].result().is_right(100);
+        let again = rig.sink.next();
+        assert_eq!((again.pid, again.kind), (unknown.pid, EventType::Read));
+        assert_ne!(again.serial, unknown.serial);
+        for event in [known, &again] {
+            rig.recall(event.file());
+            rig.answer(event, Answer::Continue);
+        }
+        users[1].result().is_right(100);
+        users[2].result().is_right(100);
+        rig.is_quiet();
+    });
+}
+
+#[test]
+fn what_comes_between_two_workers_waits_for_the_next() {
+    super::rig::on_each_new_kind(90, |mut rig| {
+        let mut user = User::new();
+        rig.stub("f", SIZE);
+        let free = rig.file("resident", SIZE);
+        rig.source.stop();
+        user.tell(&super::user::open_line(&rig.fs.join("f"), "RDONLY"));
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        assert!(user.done().is_none());
+        next_worker(&mut rig);
+        start(&rig);
+        let fd = user.result().ok();
+        user.tell(&format!("pread {fd} 0 100"));
+        rig.serve(EventType::Read, (0, 100));
+        user.result().is_right(100);
+        rig.source
+            .set_regions(free, &[], false)
+            .expect("the next worker has the mount");
+        rig.is_quiet();
+    });
+}

@@ -1,0 +1,106 @@
+//! Readers against an endless loop of migrations and recalls: not one zero.
+
+use std::time::{Duration, Instant};
+
+use dmapi::model::DmError;
+use dmapi::source::EventSource;
+
+use super::rig::{ALL, Rig, eventually, lock, on_each_kind, region};
+use super::user::User;
+
+const SIZE: usize = 128 * 1024;
+const MILLISECONDS: u64 = 3000;
+
+/// Migrates as often as it can until the time is over; returns how often it could.
+fn migrate_all_the_time(rig: &Rig, files: &[dmapi::model::Handle]) -> usize {
+    let end = Instant::now() + Duration::from_millis(MILLISECONDS);
+    let mut migrated = 0;
+    while Instant::now() < end {
+        for file in files {
+            let _right = lock(&rig.right);
+            match rig.source.set_regions(*file, &[region(0, 0, ALL)], false) {
+                Ok(_) => {}
+                Err(DmError::Busy) => continue,
+                Err(error) => panic!("regions: {error}"),
+            }
+            match rig.punch(*file) {
+                Ok(()) => migrated += 1,
+                Err(DmError::Busy) => {
+                    // Whoever waits meanwhile recalls it; it is whole.
+                }
+                Err(error) => panic!("punch: {error}"),
+            }
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    migrated
+}
+
+#[test]
+fn readers_never_see_a_zero_while_files_come_and_go() {
+    on_each_kind(150, |rig| {
+        let mut users: Vec<User> = (0..4).map(|_| User::new()).collect();
+        let files: Vec<_> = (0..3)
+            .map(|index| rig.file(&format!("s{index}"), SIZE))
+            .collect();
+        let recaller = rig.recaller();
+        for (index, user) in users.iter_mut().enumerate() {
+            let path = rig.fs.join(format!("s{}", index % files.len()));
+            user.tell(&format!("reopen {} {SIZE} {MILLISECONDS}", path.display()));
+        }
+        let migrated = migrate_all_the_time(rig, &files);
+        let mut reads = 0;
+        for user in &users {
+            let done = user.result();
+            assert_eq!((done.errno, done.zeros, done.wrong), (0, 0, 0));
+            reads += done.ok();
+        }
+        eprintln!(
+            "{migrated} migrations, {} recalls, {reads} opens and reads",
+            recaller.count()
+        );
+        assert!(migrated > 0 && reads > 0);
+        drop(recaller);
+        rig.is_quiet();
+    });
+}
+
+#[test]
+fn an_open_file_is_never_punched_and_reads_right() {
+    on_each_kind(90, |rig| {
+        let mut users: Vec<User> = (0..3).map(|_| User::new()).collect();
+        let file = rig.file("open", SIZE);
+        let recaller = rig.recaller();
+        for user in &mut users {
+            let fd = user.open(&rig.fs.join("open"), "RDONLY");
+            user.tell(&format!("storm {fd} {SIZE} {MILLISECONDS}"));
+        }
+        assert_eq!(migrate_all_the_time(rig, &[file]), 0);
+        for user in &users {
+            let done = user.result();
+            assert_eq!((done.errno, done.zeros, done.wrong), (0, 0, 0));
+            assert!(done.ok() > 0);
+        }
+        drop(recaller);
+        rig.is_quiet();
+    });
+}
+
+#[test]
+fn more_readers_than_slots_wait_and_all_get_through() {
+    on_each_kind(120, |rig| {
+        // 256 slots in the arena; so many waiting readers that the source must read in turns would need
+        // as many processes. A stub for each of eight users and one slow application do for order.
+        let mut users: Vec<User> = (0..8).map(|_| User::new()).collect();
+        for (index, user) in users.iter_mut().enumerate() {
+            rig.stub(&format!("m{index}"), SIZE);
+            let fd = user.open(&rig.fs.join(format!("m{index}")), "RDONLY");
+            user.tell(&format!("pread {fd} 0 {SIZE}"));
+        }
+        let recaller = rig.recaller();
+        for user in &users {
+            user.result().is_right(SIZE as i64);
+        }
+        eventually("all are counted", || recaller.count() == 8);
+    });
+}

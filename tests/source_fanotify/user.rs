@@ -1,0 +1,436 @@
+//! A user: a process of its own that does what it is told, one line at a time.
+//!
+//! It is this test program again, started with `DMAPI_TEST_USER`. It must never be the process that answers
+//! the events.
+#![allow(clippy::multiple_unsafe_ops_per_block)] // A run of plain system calls.
+
+use std::ffi::CString;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+/// The byte that belongs at an offset: never zero.
+pub fn pattern(offset: u64) -> u8 {
+    (offset.wrapping_mul(31) % 255) as u8 + 1
+}
+
+/// A stretch of it.
+pub fn patterns(offset: u64, length: usize) -> Vec<u8> {
+    (offset..offset + length as u64).map(pattern).collect()
+}
+
+/// What an operation gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// Return value, -1 for an error.
+    pub result: i64,
+    /// The error's number.
+    pub errno: i32,
+    /// Bytes that were zero though the pattern has none.
+    pub zeros: usize,
+    /// Bytes that were neither zero nor right.
+    pub wrong: usize,
+}
+
+impl Done {
+    /// All of these bytes were read, and are right.
+    #[track_caller]
+    pub fn is_right(&self, bytes: i64) {
+        assert_eq!(
+            (self.result, self.errno, self.zeros, self.wrong),
+            (bytes, 0, 0, 0)
+        );
+    }
+
+    /// It failed so.
+    #[track_caller]
+    pub fn failed(&self, errno: i32) {
+        assert_eq!((self.result, self.errno), (-1, errno));
+    }
+
+    /// It succeeded.
+    #[track_caller]
+    pub fn ok(&self) -> i64 {
+        assert!(self.result >= 0, "errno {}", self.errno);
+        self.result
+    }
+}
+
+/// A running user.
+#[derive(Debug)]
+pub struct User {
+    child: Child,
+    input: ChildStdin,
+    answers: Receiver<String>,
+}
+
+impl User {
+    /// Starts one.
+    pub fn new() -> Self {
+        let mut command = Command::new(std::env::current_exe().expect("this program"));
+        command
+            .args(["--exact", "user_process", "--nocapture", "--test-threads=1"])
+            .env("DMAPI_TEST_USER", "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        // SAFETY: only system calls that are allowed between fork and exec.
+        unsafe {
+            command.pre_exec(|| {
+                // Groups and event descriptors of the test must not live on in here.
+                libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0);
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                Ok(())
+            });
+        }
+        let mut child = command.spawn().expect("a user starts");
+        let input = child.stdin.take().expect("piped");
+        let output = BufReader::new(child.stdout.take().expect("piped"));
+        let (sender, answers) = channel();
+        std::thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                if let Some((_, answer)) = line.split_once('@') {
+                    let _ = sender.send(answer.to_owned());
+                }
+            }
+        });
+        let mut user = Self {
+            child,
+            input,
+            answers,
+        };
+        assert_eq!(user.get("hello").result, 1);
+        user
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Tells it to do something; it may block.
+    pub fn tell(&mut self, line: &str) {
+        writeln!(self.input, "{line}").expect("the user lives");
+    }
+
+    /// Is it through with what it was told?
+    pub fn done(&self) -> Option<Done> {
+        self.answers.try_recv().ok().map(|line| parse(&line))
+    }
+
+    /// What came of it.
+    pub fn result(&self) -> Done {
+        let line = self
+            .answers
+            .recv_timeout(Duration::from_secs(60))
+            .expect("the user is through within a minute");
+        parse(&line)
+    }
+
+    /// Does something that does not block for long.
+    pub fn get(&mut self, line: &str) -> Done {
+        self.tell(line);
+        self.result()
+    }
+
+    /// Opens a file; flags as in C, joined by `|`.
+    pub fn open(&mut self, path: &std::path::Path, flags: &str) -> i64 {
+        self.get(&open_line(path, flags)).ok()
+    }
+
+    /// Kills it, as the system would.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The line that opens a file.
+pub fn open_line(path: &std::path::Path, flags: &str) -> String {
+    format!("open {} {flags}", path.display())
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn parse(line: &str) -> Done {
+    let mut words = line
+        .split(' ')
+        .map(|word| word.parse::<i64>().expect("numbers"));
+    let mut next = || words.next().expect("four numbers");
+    Done {
+        result: next(),
+        errno: next() as i32,
+        zeros: next() as usize,
+        wrong: next() as usize,
+    }
+}
+
+// ---- the user's side
+
+/// The life of a user.
+pub fn live() {
+    for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+        let words: Vec<&str> = line.split(' ').collect();
+        let done = act(&words);
+        println!(
+            "@{} {} {} {}",
+            done.result, done.errno, done.zeros, done.wrong
+        );
+    }
+}
+
+fn plain(result: i64) -> Done {
+    let errno = if result < 0 {
+        std::io::Error::last_os_error().raw_os_error().unwrap_or(0)
+    } else {
+        0
+    };
+    Done {
+        result,
+        errno,
+        zeros: 0,
+        wrong: 0,
+    }
+}
+
+fn compared(result: i64, bytes: &[u8], offset: u64) -> Done {
+    let mut done = plain(result);
+    for (index, byte) in bytes.iter().take(result.max(0) as usize).enumerate() {
+        if *byte == pattern(offset + index as u64) {
+            continue;
+        }
+        if *byte == 0 {
+            done.zeros += 1;
+        } else {
+            done.wrong += 1;
+        }
+    }
+    done
+}
+
+fn flag(name: &str) -> i32 {
+    match name {
+        "RDONLY" => libc::O_RDONLY,
+        "WRONLY" => libc::O_WRONLY,
+        "RDWR" => libc::O_RDWR,
+        "TRUNC" => libc::O_TRUNC,
+        "CREAT" => libc::O_CREAT,
+        "APPEND" => libc::O_APPEND,
+        "NONBLOCK" => libc::O_NONBLOCK,
+        "DIRECT" => libc::O_DIRECT,
+        other => panic!("flag {other}"),
+    }
+}
+
+/// A buffer that O_DIRECT takes.
+fn aligned(bytes: usize) -> &'static mut [u8] {
+    let layout = std::alloc::Layout::from_size_align(bytes.max(1), 4096).expect("a layout");
+    // SAFETY: the size is not zero; the memory is never freed: the process is short-lived.
+    unsafe { std::slice::from_raw_parts_mut(std::alloc::alloc_zeroed(layout), bytes) }
+}
+
+fn act(words: &[&str]) -> Done {
+    let text = |index: usize| CString::new(words[index]).expect("no NUL");
+    let number = |index: usize| words[index].parse::<i64>().expect("a number");
+    let fd = |index: usize| number(index) as i32;
+    // SAFETY: each call gets live buffers of the lengths it is told.
+    unsafe {
+        match words[0] {
+            "hello" => plain(1),
+            "open" => {
+                let flags = words[2].split('|').map(flag).fold(0, |all, one| all | one);
+                plain(i64::from(libc::open(text(1).as_ptr(), flags, 0o644)))
+            }
+            "close" => plain(i64::from(libc::close(fd(1)))),
+            "seek" => plain(libc::lseek(fd(1), number(2), libc::SEEK_SET)),
+            // read FD LENGTH EXPECTED-OFFSET
+            "read" => {
+                let buffer = aligned(number(2) as usize);
+                let got = libc::read(fd(1), buffer.as_mut_ptr().cast(), buffer.len());
+                compared(got as i64, buffer, number(3) as u64)
+            }
+            // pread FD OFFSET LENGTH
+            "pread" => {
+                let buffer = aligned(number(3) as usize);
+                let got = libc::pread(fd(1), buffer.as_mut_ptr().cast(), buffer.len(), number(2));
+                compared(got as i64, buffer, number(2) as u64)
+            }
+            "readv" | "preadv" => {
+                let at = words[0] == "preadv";
+                let (one, two) = (aligned(100), aligned(number(3) as usize - 100));
+                let vector = [&mut *one, &mut *two].map(|part| libc::iovec {
+                    iov_base: part.as_mut_ptr().cast(),
+                    iov_len: part.len(),
+                });
+                let got = if at {
+                    libc::preadv(fd(1), vector.as_ptr(), 2, number(2))
+                } else {
+                    libc::readv(fd(1), vector.as_ptr(), 2)
+                };
+                compared(got as i64, &[&*one, &*two].concat(), number(2) as u64)
+            }
+            "pwrite" => {
+                let bytes = super::user::patterns(number(2) as u64, number(3) as usize);
+                plain(libc::pwrite(fd(1), bytes.as_ptr().cast(), bytes.len(), number(2)) as i64)
+            }
+            // write FD LENGTH PATTERN-OFFSET
+            "write" => {
+                let bytes = super::user::patterns(number(3) as u64, number(2) as usize);
+                plain(libc::write(fd(1), bytes.as_ptr().cast(), bytes.len()) as i64)
+            }
+            "truncate" => plain(i64::from(libc::truncate(text(1).as_ptr(), number(2)))),
+            "ftruncate" => plain(i64::from(libc::ftruncate(fd(1), number(2)))),
+            // fallocate FD MODE OFFSET LENGTH
+            "fallocate" => plain(i64::from(libc::fallocate(
+                fd(1),
+                number(2) as i32,
+                number(3),
+                number(4),
+            ))),
+            // mmap FD OFFSET LENGTH PROT FLAGS: maps, looks if it may read, keeps it mapped
+            "mmap" => map(words),
+            "munmap" => plain(i64::from(libc::munmap(
+                number(1) as usize as *mut libc::c_void,
+                number(2) as usize,
+            ))),
+            "sendfile" | "splice" => through_pipe(words),
+            // copy FROM OFFSET LENGTH TO
+            "copy" => {
+                let (mut from, mut to) = (number(2), 0i64);
+                let got =
+                    libc::copy_file_range(fd(1), &mut from, fd(4), &mut to, number(3) as usize, 0);
+                let buffer = aligned(number(3) as usize);
+                libc::pread(fd(4), buffer.as_mut_ptr().cast(), buffer.len(), 0);
+                compared(got as i64, buffer, number(2) as u64)
+            }
+            "exec" => match Command::new(words[1]).status() {
+                Ok(status) => plain(i64::from(status.code().unwrap_or(-2))),
+                Err(error) => Done {
+                    result: -1,
+                    errno: error.raw_os_error().unwrap_or(0),
+                    zeros: 0,
+                    wrong: 0,
+                },
+            },
+            "uring" => super::uring::read(fd(1), number(2) as u64, number(3) as usize),
+            // storm FD SIZE MILLISECONDS: reads at changing places; the result is the number of reads
+            "storm" => storm(fd(1), number(2) as u64, number(3) as u64),
+            // reopen PATH SIZE MILLISECONDS: the same with a fresh descriptor each time
+            "reopen" => reopen(&text(1), number(2) as u64, number(3) as u64),
+            other => panic!("unknown operation {other}"),
+        }
+    }
+}
+
+fn map(words: &[&str]) -> Done {
+    let number = |index: usize| words[index].parse::<i64>().expect("a number");
+    let (offset, length) = (number(2), number(3) as usize);
+    let protection = number(4) as i32;
+    // SAFETY: a fresh mapping; it is looked at only within the file, as the test says.
+    let base = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            length,
+            protection,
+            number(5) as i32,
+            number(1) as i32,
+            offset,
+        )
+    };
+    if base == libc::MAP_FAILED {
+        return plain(-1);
+    }
+    if protection & libc::PROT_READ == 0 {
+        return plain(base as i64);
+    }
+    // SAFETY: mapped readable just now, and the test maps no more than the file has.
+    let bytes = unsafe { std::slice::from_raw_parts(base.cast::<u8>(), length) };
+    let mut done = compared(length as i64, bytes, offset as u64);
+    done.result = base as i64;
+    done
+}
+
+/// FD OFFSET LENGTH
+fn through_pipe(words: &[&str]) -> Done {
+    let number = |index: usize| words[index].parse::<i64>().expect("a number");
+    let mut ends = [0; 2];
+    // SAFETY: room for two descriptors.
+    unsafe { libc::pipe(ends.as_mut_ptr()) };
+    let mut offset = number(2);
+    let length = number(3) as usize;
+    let fd = number(1) as i32;
+    let got = if words[0] == "sendfile" {
+        // SAFETY: plain integers and a live offset.
+        unsafe { libc::sendfile(ends[1], fd, &mut offset, length) }
+    } else {
+        // SAFETY: as above.
+        unsafe { libc::splice(fd, &mut offset, ends[1], std::ptr::null_mut(), length, 0) }
+    };
+    let result = plain(got as i64);
+    if got < 0 {
+        return result;
+    }
+    let buffer = aligned(got as usize);
+    // SAFETY: a live buffer.
+    let read = unsafe { libc::read(ends[0], buffer.as_mut_ptr().cast(), buffer.len()) };
+    for end in ends {
+        // SAFETY: ours.
+        unsafe { libc::close(end) };
+    }
+    compared(read as i64, buffer, number(2) as u64)
+}
+
+fn storm(fd: i32, size: u64, milliseconds: u64) -> Done {
+    let end = std::time::Instant::now() + Duration::from_millis(milliseconds);
+    let mut all = plain(0);
+    let mut buffer = vec![0; 4096];
+    let mut at = u64::from(std::process::id()) * 4096;
+    while std::time::Instant::now() < end {
+        at = (at + 12_288 + 7) % (size - 4096);
+        // SAFETY: a live buffer.
+        let got = unsafe { libc::pread(fd, buffer.as_mut_ptr().cast(), 4096, at as i64) };
+        let one = compared(got as i64, &buffer, at);
+        if one.result != 4096 {
+            return one;
+        }
+        all.result += 1;
+        all.zeros += one.zeros;
+        all.wrong += one.wrong;
+    }
+    all
+}
+
+fn reopen(path: &CString, size: u64, milliseconds: u64) -> Done {
+    let end = std::time::Instant::now() + Duration::from_millis(milliseconds);
+    let mut all = plain(0);
+    while std::time::Instant::now() < end {
+        // SAFETY: a live path.
+        let fd = unsafe { libc::open(path.as_ptr(), libc::O_RDONLY) };
+        if fd < 0 {
+            return plain(-1);
+        }
+        let one = storm(fd, size, 0);
+        // One read at least: the time of the inner storm is over at once.
+        let mut buffer = vec![0; 4096];
+        let at = (all.result as u64 * 8192) % (size - 4096);
+        // SAFETY: a live buffer.
+        let got = unsafe { libc::pread(fd, buffer.as_mut_ptr().cast(), 4096, at as i64) };
+        let read = compared(got as i64, &buffer, at);
+        // SAFETY: ours.
+        unsafe { libc::close(fd) };
+        if read.result != 4096 {
+            return read;
+        }
+        all.result += 1;
+        all.zeros += one.zeros + read.zeros;
+        all.wrong += one.wrong + read.wrong;
+        // Closed for a while: only then it can be migrated.
+        std::thread::sleep(Duration::from_micros(all.result as u64 * 37 % 2000));
+    }
+    all
+}
