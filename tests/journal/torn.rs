@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dmapi::journal::record::HEADER_BYTES;
+use dmapi::journal::record::{HEADER_BYTES, record_bytes};
 use dmapi::journal::{Journal, Lsn, Priority};
 
 use crate::disk::Disk;
@@ -111,6 +111,8 @@ fn a_record_that_recovery_dropped_never_returns() {
     let mut journal =
         Journal::create_on(Arc::clone(&disk) as _, &options(SMALL), None, Lsn(0)).expect("made");
     append(&mut journal);
+    // So that the record that is appended again has the very same bytes.
+    journal.syncer().sync_to(Lsn(1)).expect("synced");
     let torn_at = (SMALL.log_offset() + journal.log_used()) as usize;
     append(&mut journal);
     append(&mut journal);
@@ -129,6 +131,38 @@ fn a_record_that_recovery_dropped_never_returns() {
     drop(journal);
     let (_, recovered) = Journal::open_on(disk).expect("it opens");
     assert_eq!(check_prefix(&recovered), 2, "{}", recovered.tail);
+}
+
+/// A record that is whole, has the right number and lies in the right place counts only after the very
+/// record that it was appended to.
+#[test]
+fn a_record_after_another_history_does_not_count() {
+    let disk = Disk::empty(SMALL.file_bytes());
+    let journal =
+        Journal::create_on(Arc::clone(&disk) as _, &options(SMALL), None, Lsn(0)).expect("made");
+    drop(journal);
+    let begun = disk.live();
+    let history = |first: &[u8]| {
+        let disk = Disk::of(begun.clone());
+        let (mut journal, _) = Journal::open_on(Arc::clone(&disk) as _).expect("it opens");
+        for body in [first, b"the second one"] {
+            journal
+                .append(body, Priority::Normal)
+                .expect("there is room");
+        }
+        disk.live()
+    };
+    let (ours, other) = (history(b"ours"), history(b"else"));
+    let second = (SMALL.log_offset() + record_bytes(4)) as usize;
+    let mut image = ours.clone();
+    image[second..].copy_from_slice(&other[second..]);
+    let (_, recovered) = Journal::open_on(Disk::of(image)).expect("it opens");
+    assert_eq!(recovered.entries, [(Lsn(1), b"ours".to_vec())]);
+    assert!(
+        recovered.tail.contains("does not continue"),
+        "{}",
+        recovered.tail
+    );
 }
 
 #[test]
