@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
 
-.PHONY: build deps test rust-test c-test python-test headers demo demo-contrast
+.PHONY: build deps test rust-test c-test python-test headers install demo demo-contrast
 
 build: deps
 	cmake -S . -B build/release -DDMAPI_PROFILE=release -DCMAKE_BUILD_TYPE=Release >/dev/null
@@ -33,6 +33,12 @@ python-test: export PYTHONDONTWRITEBYTECODE = 1
 python-test:
 	cargo build --locked
 	python=$$(cmake/python-env.sh) && cd python && "$$python" -m pytest -q
+
+# make install [PREFIX=/usr/local] [DESTDIR=]; cmake/install.sh tells the other variables. Needs `make build` before.
+install: export PREFIX ?= /usr/local
+install: export DESTDIR ?=
+install:
+	cmake/install.sh
 
 # What libdmapi does, on real files in a loop-mounted file system; then what a stock fanotify handler does.
 demo: build

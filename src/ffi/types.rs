@@ -495,3 +495,40 @@ layouts! {
     dm_fid 16 { dm_fid_len 0, dm_fid_pad 2, dm_fid_gen 4, dm_fid_ino 8 }
     dm_handle 24 { ha_fsid 0, ha_fid 8 }
 }
+
+/// The messages of events are made by the model; its offsets are those of the structures here.
+const _: () = {
+    use crate::model::message::{cancel, data, destroy, header, mount, namespace};
+    assert!(size_of::<dm_eventmsg>() == header::BYTES);
+    assert!(offset_of!(dm_eventmsg, _link) == header::LINK);
+    assert!(offset_of!(dm_eventmsg, ev_type) == header::TYPE);
+    assert!(offset_of!(dm_eventmsg, ev_token) == header::TOKEN);
+    assert!(offset_of!(dm_eventmsg, ev_sequence) == header::SEQUENCE);
+    assert!(offset_of!(dm_eventmsg, ev_data) == header::DATA);
+    assert!(offset_of!(dm_eventmsg, ev_nodeid) == header::NODE);
+    assert!(size_of::<dm_data_event>() == data::BYTES);
+    assert!(offset_of!(dm_data_event, de_handle) == data::HANDLE);
+    assert!(offset_of!(dm_data_event, de_offset) == data::OFFSET);
+    assert!(offset_of!(dm_data_event, de_length) == data::LENGTH);
+    assert!(size_of::<dm_destroy_event>() == destroy::BYTES);
+    assert!(offset_of!(dm_destroy_event, ds_handle) == destroy::HANDLE);
+    assert!(offset_of!(dm_destroy_event, ds_attrname) == destroy::ATTR_NAME);
+    assert!(offset_of!(dm_destroy_event, ds_attrcopy) == destroy::ATTR_COPY);
+    assert!(size_of::<dm_mount_event>() == mount::BYTES);
+    assert!(offset_of!(dm_mount_event, me_mode) == mount::MODE);
+    assert!(offset_of!(dm_mount_event, me_handle1) == mount::HANDLE1);
+    assert!(offset_of!(dm_mount_event, me_handle2) == mount::HANDLE2);
+    assert!(offset_of!(dm_mount_event, me_name1) == mount::NAME1);
+    assert!(offset_of!(dm_mount_event, me_name2) == mount::NAME2);
+    assert!(offset_of!(dm_mount_event, me_roothandle) == mount::ROOT);
+    assert!(size_of::<dm_namesp_event>() == namespace::BYTES);
+    assert!(offset_of!(dm_namesp_event, ne_mode) == namespace::MODE);
+    assert!(offset_of!(dm_namesp_event, ne_handle1) == namespace::HANDLE1);
+    assert!(offset_of!(dm_namesp_event, ne_handle2) == namespace::HANDLE2);
+    assert!(offset_of!(dm_namesp_event, ne_name1) == namespace::NAME1);
+    assert!(offset_of!(dm_namesp_event, ne_name2) == namespace::NAME2);
+    assert!(offset_of!(dm_namesp_event, ne_retcode) == namespace::RETCODE);
+    assert!(size_of::<dm_cancel_event>() == cancel::BYTES);
+    assert!(offset_of!(dm_cancel_event, ce_sequence) == cancel::SEQUENCE);
+    assert!(offset_of!(dm_cancel_event, ce_token) == cancel::TOKEN);
+};
