@@ -50,7 +50,7 @@ echo '#include <dmapi.h>' >"$work/one.c"
 cc -Werror -fsyntax-only "-I$prefix/include/xfs" "$work/one.c" || fail "-I include/xfs does not find the header"
 
 # shellcheck disable=SC2046
-cc -std=c11 -Wall -Wextra -Werror -o "$work/program" "$root/c-tests/installed.c" $(pkg-config --cflags --libs dmapi)
+cc -std=gnu11 -Wall -Wextra -Werror -o "$work/program" "$root/c-tests/installed.c" $(pkg-config --cflags --libs dmapi)
 readelf -d "$work/program" | grep -q 'NEEDED.*libdmapi\.so\.1\]' || fail "the program does not need libdmapi.so.1"
 # Linked by an old name it needs the same library.
 cc -o "$work/old" "$root/c-tests/installed.c" "-I$prefix/include" "-L$prefix/lib" -ldm
