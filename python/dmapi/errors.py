@@ -29,6 +29,10 @@ class TokenGone(DmapiError, ProcessLookupError):
     """ESRCH: the event was answered."""
 
 
+class Interrupted(DmapiError, InterruptedError):
+    """EINTR: a signal ended the wait for the answer to a message. (Other calls go on by themselves.)"""
+
+
 class NotManaged(DmapiError):
     """ENXIO: the path is on no managed file system."""
 
@@ -78,6 +82,7 @@ _CLASSES: Dict[int, Type[DmapiError]] = {
     errno.EACCES: NoRight,
     errno.ENOENT: NotFound,
     errno.ESRCH: TokenGone,
+    errno.EINTR: Interrupted,
     errno.ENXIO: NotManaged,
     errno.E2BIG: TooBig,
     errno.EBADF: BadHandle,

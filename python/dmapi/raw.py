@@ -539,7 +539,8 @@ def library() -> ctypes.CDLL:
 def call(function: str, *arguments: Any) -> Any:
     """Calls a function; -1 raises the exception of its errno.
 
-    EINTR: Python runs its signal handlers first; if none of them raises, the call is made again.
+    EINTR: Python runs its signal handlers first; if none of them raises, the call is made again. Not so dm_send_msg,
+    which also gives it when the receiver answered ABORT with EINTR.
     """
     entry = getattr(library(), function)
     while True:
@@ -548,7 +549,7 @@ def call(function: str, *arguments: Any) -> Any:
         if result != -1 or function not in FAILING:
             return result
         errno = ctypes.get_errno()
-        if errno != _EINTR:
+        if errno != _EINTR or function == "dm_send_msg":
             raise error_of(errno, function)
 
 

@@ -53,8 +53,8 @@ def serves() -> bool:
 
 
 @pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A running daemon; the directory of its state."""
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator["subprocess.Popen[bytes]"]:
+    """A running daemon."""
     directory = tmp_path_factory.mktemp("service")
     os.environ["DMAPI_SOCKET"] = str(directory / "socket")
     os.environ["DMAPI_STATE"] = str(directory / "state")
@@ -65,7 +65,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         wait_until(lambda: serves() or daemon.poll() is not None, "the start of dmapid")
         if daemon.poll() is not None:
             pytest.fail("dmapid ended at once:\n" + (directory / "log").read_text())
-        yield directory
+        yield daemon
     finally:
         daemon.terminate()
         try:
@@ -73,6 +73,18 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         except subprocess.TimeoutExpired:
             daemon.kill()
             daemon.wait()
+
+
+@pytest.fixture(scope="session")
+def service(daemon: "subprocess.Popen[bytes]") -> Path:
+    """The directory of the running daemon's state."""
+    return Path(os.environ["DMAPI_STATE"])
+
+
+@pytest.fixture
+def supervisor(daemon: "subprocess.Popen[bytes]") -> int:
+    """The process that starts the workers."""
+    return daemon.pid
 
 
 @pytest.fixture
