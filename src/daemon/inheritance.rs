@@ -6,11 +6,13 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::Arc;
 
 use super::background;
 use super::board::Board;
 use super::settings::Settings;
 use crate::source::arena::{Arena, Kept, Role, SLOTS_DEFAULT};
+use crate::sys::clock;
 use crate::sys::process;
 use crate::sys::socket;
 
@@ -24,7 +26,7 @@ const STORE_PREFIX: &str = "dmapi";
 #[derive(Debug)]
 pub struct Inheritance {
     /// Kept list and events.
-    pub arena: Arena,
+    pub arena: Arc<Arena>,
     /// Shared words.
     pub board: Board,
     /// The control socket.
@@ -57,6 +59,8 @@ impl Inheritance {
             }
         };
         arena.forget_kept();
+        // Their numbers were occupied when the store was sorted; a new arena has none.
+        arena.descriptors_lost(clock::realtime_ms());
         for (kept, fd) in given.kept {
             keep(&arena, kept.role, kept.key, kept.more, fd)?;
         }
@@ -75,7 +79,7 @@ impl Inheritance {
             enter(&arena, role, 0, 0, fd)?;
         }
         Ok(Self {
-            arena,
+            arena: Arc::new(arena),
             board,
             listener,
             is_taken_over,
@@ -104,7 +108,7 @@ impl Inheritance {
         let board = take(ROLE_BOARD, "board")?;
         let board = Board::adopt(board).map_err(|error| format!("board: {error}"))?;
         Ok(Self {
-            arena,
+            arena: Arc::new(arena),
             board,
             listener,
             is_taken_over: true,

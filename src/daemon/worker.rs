@@ -13,6 +13,8 @@ use super::settings::Settings;
 use super::supervisor::Image;
 use crate::engine::{Config, Engine, Host};
 use crate::journal::Start;
+use crate::source::arena::Role;
+use crate::source::fanotify::{Config as FanotifyConfig, Fanotify};
 use crate::source::{self, EventSource};
 use crate::sys::process;
 
@@ -146,9 +148,25 @@ fn open(settings: &Settings, inheritance: &Arc<Inheritance>) -> Result<Arc<Worke
     }))
 }
 
+/// Without the privilege there are sessions and messages, but no file systems.
 fn open_source(inheritance: &Arc<Inheritance>) -> Result<Arc<dyn EventSource>, String> {
-    let _ = inheritance;
-    Ok(Arc::new(source::none::NoSource))
+    const CAP_SYS_ADMIN: u32 = 21;
+    if !process::has_capability(CAP_SYS_ADMIN) {
+        tracing::warn!(
+            "CAP_SYS_ADMIN is missing, so no file system can be served; run dmapid as root"
+        );
+        return Ok(Arc::new(source::none::NoSource));
+    }
+    let arena = Arc::clone(&inheritance.arena);
+    match Fanotify::new(arena, FanotifyConfig::default()) {
+        Ok(source) => Ok(source),
+        // In a user namespace the capability is not enough. A daemon that serves must not go on without.
+        Err(error) if inheritance.arena.kept_fd(Role::GROUP).is_none() => {
+            tracing::warn!(%error, "no file system can be served");
+            Ok(Arc::new(source::none::NoSource))
+        }
+        Err(error) => Err(format!("the fanotify source: {error}")),
+    }
 }
 
 /// What the engine sees of the daemon.

@@ -12,7 +12,9 @@ use crate::sys::clock::realtime_ms;
 use crate::sys::fanotify::EventFd;
 
 /// Descriptors that are left for everything that is not an event.
-const OTHER_DESCRIPTORS: u64 = 4096;
+const OTHER_DESCRIPTORS: u64 = 2048;
+/// Fewer operations that can wait at once are worth a warning.
+const USABLE_SLOTS_MIN: usize = 4096;
 
 impl Fanotify {
     pub(super) fn begin(self: Arc<Self>, sink: Arc<dyn EventSink>) -> Result<(), DmError> {
@@ -48,7 +50,7 @@ impl Fanotify {
             .map_or(1024, |(soft, _)| soft);
         let room = limit.saturating_sub(OTHER_DESCRIPTORS).max(limit / 2);
         let usable = (self.arena.slots() as u64).min(room) as usize;
-        if usable < self.arena.slots() {
+        if usable < self.arena.slots().min(USABLE_SLOTS_MIN) {
             tracing::warn!(
                 limit,
                 usable,
