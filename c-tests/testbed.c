@@ -116,9 +116,10 @@ static void stop_daemon(bool kill_it) {
       fprintf(stderr, "dmapid did not end within %d ms after SIGTERM: killed\n", STOP_MS_MAX);
   }
   kill_daemon();
-  /* The workers became children of ours (subreaper). */
-  while (waitpid(-bed.supervisor, &status, WNOHANG) > 0) {
-  }
+  /* The workers became children of ours (subreaper). They hold the lock of the node until they are gone. */
+  long long end = now_ms() + STOP_MS_MAX;
+  while (waitpid(-bed.supervisor, &status, WNOHANG) >= 0 && now_ms() < end)
+    pause_ms(1);
   bed.supervisor = 0;
 }
 
