@@ -1,11 +1,11 @@
 //! DM attributes, file attributes, and making them durable.
 
-use super::call::{Entered, tell};
+use super::call::{Entered, ask, tell};
 use super::dialect::{Dialect, dialect};
 use super::mounts;
 use crate::fs::{Want, attr, handle};
-use crate::model::{AttrChange, AttrMask, DmError, Kinds, ObjectStat, Right};
-use crate::proto::{OpenFor, Request, Target};
+use crate::model::{AttrChange, AttrMask, DmError, Inherit, Kinds, ObjectStat, Right};
+use crate::proto::{OpenFor, Reply, Request, Target};
 
 /// Kinds that can have DM attributes.
 const HOLDERS: Kinds = Kinds::REGULAR.or(Kinds::DIRECTORY).or(Kinds::SYMLINK);
@@ -72,25 +72,29 @@ pub fn getall_dmattr(target: &Target) -> Result<Vec<Attribute>, DmError> {
     attr::list(entered.file()?)
 }
 
-/// Everything that is diagnosed before `ENOSYS`.
-fn check_inherit(target: &Target, right: Right) -> Result<(), DmError> {
-    Entered::begin(target, right, Kinds::FS, OpenFor::Look)?;
-    Err(DmError::NotImplemented)
+/// `dm_set_inherit`; only the type bits of `mode` count.
+pub fn set_inherit(target: &Target, name: [u8; 8], mode: u32) -> Result<(), DmError> {
+    tell(&Request::SetInherit {
+        target: *target,
+        name: named(name)?,
+        mode,
+    })
 }
 
-/// `dm_set_inherit`: everything is checked that comes before `ENOSYS`.
-pub fn set_inherit(target: &Target) -> Result<(), DmError> {
-    check_inherit(target, Right::Exclusive)
+/// `dm_clear_inherit`.
+pub fn clear_inherit(target: &Target, name: [u8; 8]) -> Result<(), DmError> {
+    tell(&Request::ClearInherit {
+        target: *target,
+        name: named(name)?,
+    })
 }
 
-/// `dm_clear_inherit`, likewise.
-pub fn clear_inherit(target: &Target) -> Result<(), DmError> {
-    check_inherit(target, Right::Exclusive)
-}
-
-/// `dm_getall_inherit`, likewise.
-pub fn getall_inherit(target: &Target) -> Result<(), DmError> {
-    check_inherit(target, Right::Shared)
+/// `dm_getall_inherit`.
+pub fn getall_inherit(target: &Target) -> Result<Vec<Inherit>, DmError> {
+    match ask(&Request::GetAllInherit { target: *target })? {
+        Reply::Inherits(inherits) => Ok(inherits),
+        _ => Err(DmError::Io),
+    }
 }
 
 /// What has to be looked up for a mask.

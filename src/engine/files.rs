@@ -1,6 +1,6 @@
 //! Requests on files: look the object up, take the right, then work outside the mutex.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use super::core::Core;
@@ -225,15 +225,23 @@ impl Engine {
 
     /// Copies of the attributes, and of DESTROY in the list, are kept beside the journal: DESTROY needs them
     /// when the object is gone.
-    fn keep_copies(&self, handle: Handle, opened: &Opened, sync: bool) -> Result<Reply, DmError> {
-        let mut copies = attr::list(opened.fd.as_fd())?;
-        let list = state::read(opened.fd.as_fd())
-            .map_err(DmError::from)?
-            .events;
+    pub(super) fn keep_copies_of(
+        &self,
+        handle: Handle,
+        fd: BorrowedFd<'_>,
+        sync: bool,
+    ) -> Result<(), DmError> {
+        let mut copies = attr::list(fd)?;
+        let list = state::read(fd).map_err(DmError::from)?.events;
         if list.has(EventType::Destroy) {
             copies.push((DESTROY_LISTED, Vec::new()));
         }
         side::write(&self.config.state, handle, &copies, sync)?;
+        Ok(())
+    }
+
+    fn keep_copies(&self, handle: Handle, opened: &Opened, sync: bool) -> Result<Reply, DmError> {
+        self.keep_copies_of(handle, opened.fd.as_fd(), sync)?;
         if sync {
             handle::sync(&opened.mount, opened.fd.as_fd())?;
         }

@@ -11,6 +11,7 @@ mod events;
 mod files;
 mod getters;
 mod housekeeping;
+mod inherit;
 mod mounts;
 mod outbox;
 mod requests;

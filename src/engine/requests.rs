@@ -75,6 +75,9 @@ impl Engine {
             | Request::Release { .. }
             | Request::QueryHold { .. }
             | Request::GetMountInfo { .. } => self.right_request(asked),
+            Request::SetInherit { .. }
+            | Request::ClearInherit { .. }
+            | Request::GetAllInherit { .. } => self.inherit_request(asked),
             Request::SetEventList { .. }
             | Request::GetEventList { .. }
             | Request::Enter { .. }
@@ -239,6 +242,9 @@ fn target(request: &Request) -> Option<&Target> {
         | Request::SetEventList { target, .. }
         | Request::GetEventList { target }
         | Request::SetReturnOnDestroy { target, .. }
+        | Request::SetInherit { target, .. }
+        | Request::ClearInherit { target, .. }
+        | Request::GetAllInherit { target }
         | Request::RequestRight { target, .. }
         | Request::ReleaseRight { target }
         | Request::QueryRight { target }

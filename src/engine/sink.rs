@@ -64,6 +64,14 @@ impl EventSink for Engine {
         self.unmount_done(fs, 0, false);
     }
 
+    fn wants_new_objects(&self, fs: FsId) -> bool {
+        self.inherits_anything(fs)
+    }
+
+    fn created(&self, parent: Handle, child: Handle, mode: u32) {
+        self.inherit(parent, child, mode);
+    }
+
     fn destroyed(&self, handle: Handle, listed: bool) {
         let Some(fs) = handle.fs() else { return };
         let copies = side::read(&self.config.state, handle).unwrap_or_else(|error| {

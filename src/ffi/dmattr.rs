@@ -3,7 +3,7 @@
 use std::ffi::{c_int, c_uint, c_void};
 
 use super::arguments::{attribute_name, target};
-use super::boundary::{OutBuffer, bytes_of, dm_call, dm_version, read_bytes, zeroed};
+use super::boundary::{OutArray, OutBuffer, bytes_of, dm_call, dm_version, read_bytes, zeroed};
 use super::types::{
     dm_attrlist_t, dm_attrname_t, dm_inherit_t, dm_sessid_t, dm_token_t, dm_vardata_t,
 };
@@ -245,18 +245,24 @@ pub unsafe extern "C" fn dm_getall_dmattr(
     })
 }
 
-/// Would make an attribute of a file system be inherited by new files; not offered, as in the SGI and IBM systems:
-/// `DM_CONFIG_PERS_INHERIT_ATTRIBS` is false.
+/// Lets new objects of a file system inherit an attribute: each gets the value that the directory has in which it is
+/// made; if that has none, nothing. `dm_set_dmattr` of an application that is faster is not overwritten.
 ///
-/// Returns -1 with `errno`: `EACCES` the token holds no exclusive right; `EBADF` the handle names nothing, or is the
-/// global one; `EFAULT` the handle cannot be read; `EINVAL` session or token is unknown, or the handle names no file
-/// system; `ESRCH` the token was answered; `ENOSYS` else.
+/// `hanp`, `hlen`: the file system. `token`: with an exclusive right on it, or `DM_NO_TOKEN`. `mode`: which objects:
+/// `S_IFREG`, `S_IFDIR` or `S_IFLNK`; 0: all three; its other bits do not count. Called again with another type: that
+/// one too.
 ///
-/// Threads: any. Blocks: with `DM_NO_TOKEN` while others hold rights. Since: DMAPI_1.0. Source: XDSM, attributes
-/// (optional).
+/// Returns 0, or -1 with `errno`: `EACCES` the token holds no exclusive right; `EBADF` the handle names nothing, or is
+/// the global one; `EFAULT` a pointer is bad; `EINVAL` session or token is unknown, the name is empty, objects of that
+/// type have no attributes, or the handle names no file system; `ENOSPC` too many are inherited; `ESRCH` the token was
+/// answered.
+///
+/// Threads: any. Blocks: with `DM_NO_TOKEN` while others hold rights. Durable, also over mounts of the file system on
+/// this node. The fanotify source copies after the fact, before POSTCREATE and POSTSYMLINK are queued. Since:
+/// DMAPI_1.0. Source: XDSM, attributes (optional).
 ///
 /// # Safety
-/// The handle is not changed while the call runs; the name is not used.
+/// The name is not changed while the call runs.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dm_set_inherit(
     sid: dm_sessid_t,
@@ -267,19 +273,25 @@ pub unsafe extern "C" fn dm_set_inherit(
     mode: libc::mode_t,
 ) -> c_int {
     dm_call(|| {
-        let _not_looked_at = (attrnamep, mode);
-        client::set_inherit(&target(sid, hanp, hlen, token)?)?;
+        let target = target(sid, hanp, hlen, token)?;
+        client::set_inherit(&target, attribute_name(attrnamep)?, mode)?;
         Ok(0)
     })
 }
 
-/// Would end what `dm_set_inherit` began; not offered, see there.
+/// Ends what `dm_set_inherit` began, for objects of all types. Attributes that were inherited stay.
 ///
-/// Returns -1 with `errno`: as `dm_set_inherit`. Threads: any. Blocks: as there. Since: DMAPI_1.0.
+/// `hanp`, `hlen`: the file system. `token`: with an exclusive right on it, or `DM_NO_TOKEN`.
+///
+/// Returns 0, or -1 with `errno`: `EACCES` the token holds no exclusive right; `EBADF` the handle names nothing, or is
+/// the global one; `EFAULT` a pointer is bad; `EINVAL` session or token is unknown, the name is empty, or the handle
+/// names no file system; `ENOENT` it is not inherited; `ESRCH` the token was answered.
+///
+/// Threads: any. Blocks: with `DM_NO_TOKEN` while others hold rights. Since: DMAPI_1.0.
 /// Source: XDSM, attributes (optional).
 ///
 /// # Safety
-/// The handle is not changed while the call runs; the name is not used.
+/// The name is not changed while the call runs.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dm_clear_inherit(
     sid: dm_sessid_t,
@@ -289,19 +301,26 @@ pub unsafe extern "C" fn dm_clear_inherit(
     attrnamep: *mut dm_attrname_t,
 ) -> c_int {
     dm_call(|| {
-        let _not_looked_at = attrnamep;
-        client::clear_inherit(&target(sid, hanp, hlen, token)?)?;
+        let target = target(sid, hanp, hlen, token)?;
+        client::clear_inherit(&target, attribute_name(attrnamep)?)?;
         Ok(0)
     })
 }
 
-/// Would list the inherited attributes of a file system; not offered, see `dm_set_inherit`.
+/// Lists the attributes that new objects of a file system inherit: one element for each name and type.
 ///
-/// Returns -1 with `errno`: as `dm_set_inherit`, but a shared right is enough. Threads: any. Blocks: as there.
-/// Since: DMAPI_1.0. Source: XDSM, attributes (optional).
+/// `hanp`, `hlen`: the file system. `token`: with a shared right on it, or `DM_NO_TOKEN`. `nelem`: elements at
+/// `inheritbufp`; both may be 0 and NULL. `nelemp`: gets the number of elements.
+///
+/// Returns 0, or -1 with `errno`: `E2BIG` there are more than `nelem`, `*nelemp` has their number; `EACCES` the token
+/// holds no right; `EBADF` the handle names nothing, or is the global one; `EFAULT` a pointer is bad; `EINVAL` session
+/// or token is unknown, or the handle names no file system; `ESRCH` the token was answered.
+///
+/// Threads: any. Blocks: with `DM_NO_TOKEN` while others hold an exclusive right. Since: DMAPI_1.0.
+/// Source: XDSM, attributes (optional).
 ///
 /// # Safety
-/// The handle is not changed while the call runs; nothing is stored.
+/// `nelem` elements at `inheritbufp`, and `*nelemp`, are the caller's to be overwritten.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dm_getall_inherit(
     sid: dm_sessid_t,
@@ -313,8 +332,18 @@ pub unsafe extern "C" fn dm_getall_inherit(
     nelemp: *mut c_uint,
 ) -> c_int {
     dm_call(|| {
-        let _not_looked_at = (nelem, inheritbufp, nelemp);
-        client::getall_inherit(&target(sid, hanp, hlen, token)?)?;
+        let target = target(sid, hanp, hlen, token)?;
+        let out = OutArray::new(inheritbufp, nelem, nelemp)?;
+        let inherits: Vec<dm_inherit_t> = client::getall_inherit(&target)?
+            .iter()
+            .map(|inherit| dm_inherit_t {
+                ih_name: dm_attrname_t {
+                    an_chars: inherit.name,
+                },
+                ih_filetype: inherit.file_type,
+            })
+            .collect();
+        out.fill(&inherits)?;
         Ok(0)
     })
 }

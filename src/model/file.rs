@@ -36,6 +36,37 @@ impl Region {
     }
 }
 
+/// `dm_inherit_t`: new objects get this attribute from the directory they are made in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Inherit {
+    /// The attribute, padded with NULs.
+    pub name: [u8; 8],
+    /// `ih_filetype`: `S_IFREG`, `S_IFDIR` or `S_IFLNK`; 0: all three.
+    pub file_type: u32,
+}
+
+/// `S_IFMT`, and the types of objects that can have DM attributes.
+const TYPE_BITS: u32 = 0o170_000;
+const HOLDERS: [u32; 3] = [0o100_000, 0o040_000, 0o120_000];
+
+impl Inherit {
+    /// Of the arguments of `dm_set_inherit`; permission bits do not count. `None`: no such objects can have it.
+    pub fn new(name: [u8; 8], mode: u32) -> Option<Self> {
+        let file_type = mode & TYPE_BITS;
+        let is_good = name[0] != 0 && (file_type == 0 || HOLDERS.contains(&file_type));
+        is_good.then_some(Self { name, file_type })
+    }
+
+    /// Does a new object of this mode get it?
+    pub fn covers(&self, mode: u32) -> bool {
+        let new_type = mode & TYPE_BITS;
+        match self.file_type {
+            0 => HOLDERS.contains(&new_type),
+            wanted => wanted == new_type,
+        }
+    }
+}
+
 /// Attributes to set (`dm_set_fileattr`); `None`: left alone. Times are seconds and nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)]

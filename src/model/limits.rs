@@ -26,3 +26,5 @@ pub const GRANTS_MAX: usize = 64 * 1024;
 pub const FILE_SYSTEMS_MAX: usize = 1024;
 /// Largest id that C callers see as a positive `int`.
 pub const ID_MAX: u32 = i32::MAX as u32;
+/// Inherited attributes of all file systems together, also of those that are not mounted now.
+pub const INHERITS_MAX: usize = 4096;

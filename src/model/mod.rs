@@ -16,7 +16,9 @@ pub mod record;
 
 pub use error::DmError;
 pub use event::{Answer, Event, EventBody, EventSet, EventType, MountBody, NamespaceBody, Origin};
-pub use file::{AttrChange, AttrMask, DioInfo, Extent, Kinds, ObjectStat, OpenFor, Region};
+pub use file::{
+    AttrChange, AttrMask, DioInfo, Extent, Inherit, Kinds, ObjectStat, OpenFor, Region,
+};
 pub use handle::{FsId, Handle};
 pub use ids::{ClientId, RequestId, Sequence, Serial, SessionId, Token};
 pub use machine::{Corrupt, Effect, Fate, Model, NewEvent, Plan};

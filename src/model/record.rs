@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::event::{Answer, Event, EventSet, EventType, MountBody};
+use super::file::Inherit;
 use super::handle::{FsId, Handle};
 use super::ids::{ClientId, RequestId, Sequence, SessionId, Token};
 
@@ -107,6 +108,10 @@ pub enum Record {
     ClientGone { client: ClientId },
     /// An event of this kind was dropped, as nobody has its disposition; counted for `dmctl status`.
     EventUnwanted { fs: FsId, kind: EventType },
+    /// `dm_set_inherit`. Outlives the mount.
+    InheritSet { fs: FsId, inherit: Inherit },
+    /// `dm_clear_inherit`: new objects of no kind get the attribute any more.
+    InheritCleared { fs: FsId, name: [u8; 8] },
 }
 
 /// What one append of the journal holds: applied whole or not at all.

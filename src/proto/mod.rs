@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::event::{Event, EventSet, MountBody};
 pub use crate::model::file::OpenFor;
-use crate::model::file::{AttrChange, Kinds, Region};
+use crate::model::file::{AttrChange, Inherit, Kinds, Region};
 use crate::model::handle::{FsId, Handle};
 use crate::model::ids::{ClientId, RequestId, Sequence, SessionId, Token};
 use crate::model::record::Right;
@@ -188,6 +188,20 @@ pub enum Request {
         enable: bool,
     },
 
+    /// `mode`: as of `dm_set_inherit`.
+    SetInherit {
+        target: Target,
+        name: [u8; 8],
+        mode: u32,
+    },
+    ClearInherit {
+        target: Target,
+        name: [u8; 8],
+    },
+    GetAllInherit {
+        target: Target,
+    },
+
     RequestRight {
         target: Target,
         wait: bool,
@@ -335,6 +349,7 @@ pub enum Reply {
     /// `dm_set_region`: is what is kept exactly what was asked?
     Exact(bool),
     MountInfo(MountBody),
+    Inherits(Vec<Inherit>),
     FileSystems(Vec<FsEntry>),
     Managed(FsId),
     Status(Box<StatusReply>),

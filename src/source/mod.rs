@@ -31,6 +31,14 @@ pub trait EventSink: Send + Sync {
     fn knows(&self, serial: Serial) -> bool;
     /// The last mount of the file system is gone, and nobody told before: UNMOUNT is delivered, the file system dropped.
     fn unmounted(&self, fs: FsId);
+    /// Must [`Self::created`] be called for each new object of the file system? Asked again after each
+    /// [`EventSource::list_changed`].
+    fn wants_new_objects(&self, _fs: FsId) -> bool {
+        false
+    }
+    /// A new object of this mode is in a directory: it inherits attributes. Called before its POSTCREATE is
+    /// queued, so that who gets that sees them.
+    fn created(&self, _parent: Handle, _child: Handle, _mode: u32) {}
     /// An object was destroyed: the engine adds the attribute copy and queues DESTROY if it is wanted.
     /// `listed`: this worker saw DESTROY in the object's own list. The object is gone, so a list that was
     /// set under an earlier worker is known to the engine only, which keeps a copy beside the journal.

@@ -15,6 +15,7 @@ mod disposition;
 mod event;
 mod event_state;
 mod file_system;
+mod inherit;
 mod reply;
 mod right;
 mod session;
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use self::table::{Set, Table};
 use super::error::DmError;
 use super::event::{Answer, Event, EventSet, EventType, MountBody, Origin};
+use super::file::Inherit;
 use super::handle::{FsId, Handle};
 use super::ids::{ClientId, Sequence, Serial, SessionId, Token};
 use super::record::{Entry, Record, Right};
@@ -191,6 +193,8 @@ pub struct Model {
     dispositions: Table<(FsId, EventType), SessionId>,
     unwanted: Table<(FsId, EventType), u64>,
     kept: Table<ClientId, reply::KeptRow>,
+    /// Not bound to a mount: the file system need not be served.
+    inherits: Set<(FsId, Inherit)>,
 }
 
 /// Calls a method of each table.
@@ -212,6 +216,7 @@ macro_rules! each_table {
         $model.dispositions.$method();
         $model.unwanted.$method();
         $model.kept.$method();
+        $model.inherits.$method();
     };
 }
 
@@ -302,6 +307,8 @@ impl Model {
                 self.kept.remove(*client);
                 Ok(())
             }
+            Record::InheritSet { fs, inherit } => self.inherit_set(*fs, *inherit, effects),
+            Record::InheritCleared { fs, name } => self.inherit_cleared(*fs, *name, effects),
             Record::EventUnwanted { fs, kind } => {
                 let count = self.unwanted.get((*fs, *kind)).copied().unwrap_or(0);
                 self.unwanted.insert((*fs, *kind), count.saturating_add(1));
