@@ -78,11 +78,22 @@ impl<'a> LogBytes<'a> {
     pub fn later(&self, expected: &Expected) -> Vec<(u64, Header)> {
         let mut found = Vec::new();
         let mut at = (expected.offset - self.offset) as usize;
-        while let Some((bytes, after)) = self
-            .bytes
-            .get(at..)
-            .and_then(|rest| rest.split_first_chunk::<HEADER_BYTES>())
-        {
+        loop {
+            // Mostly nothing was ever written there, and the next worker must not be kept waiting.
+            while self
+                .bytes
+                .get(at..)
+                .is_some_and(|rest| rest.starts_with(&ZEROS))
+            {
+                at += ZEROS.len();
+            }
+            let Some((bytes, after)) = self
+                .bytes
+                .get(at..)
+                .and_then(|rest| rest.split_first_chunk::<HEADER_BYTES>())
+            else {
+                return found;
+            };
             let offset = self.offset + at as u64;
             let magic = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
             if magic == RECORD_MAGIC
@@ -96,9 +107,10 @@ impl<'a> LogBytes<'a> {
                 at += RECORD_ALIGN;
             }
         }
-        found
     }
 }
+
+const ZEROS: [u8; 4096] = [0; 4096];
 
 /// A record of this file with a right checksum, whatever its number.
 fn whole_record(
