@@ -61,6 +61,7 @@ fn spawn(settings: &Settings, log: &Path) -> Result<Child, String> {
         .arg(&settings.state)
         .arg("--socket")
         .arg(&settings.socket)
+        .args(["--watch", settings.watch()])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(file)

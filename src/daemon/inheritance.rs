@@ -59,7 +59,6 @@ impl Inheritance {
             }
         };
         arena.forget_kept();
-        // Their numbers were occupied when the store was sorted; a new arena has none.
         arena.descriptors_lost(clock::realtime_ms());
         for (kept, fd) in given.kept {
             keep(&arena, kept.role, kept.key, kept.more, fd)?;

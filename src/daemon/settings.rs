@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 
+use crate::source::fanotify::Scope;
+
 /// The DMAPI daemon of this node.
 ///
 /// Serves the sessions of the node and the file systems that `dmctl mount` or `dmctl manage` hands to
@@ -23,7 +25,11 @@ pub struct Arguments {
     /// Name of this node [env DMAPI_NODE, default local]
     #[arg(long, value_name = "NAME")]
     pub node: Option<String>,
-    /// Configuration file of "key = value" lines (state, socket, node) [default /etc/dmapi/dmapid.conf]
+    /// What of a managed file system is watched: every access ("filesystem"), or those through its managed mount
+    /// ("mount": several nodes on one kernel) [env DMAPI_WATCH, default filesystem]
+    #[arg(long, value_name = "WHAT")]
+    pub watch: Option<String>,
+    /// Configuration file of "key = value" lines (state, socket, node, watch) [default /etc/dmapi/dmapid.conf]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Stay in the foreground and log to stderr; otherwise return when the daemon serves, and log to the state directory
@@ -43,6 +49,8 @@ pub struct Settings {
     pub socket: PathBuf,
     /// The node's name.
     pub node: String,
+    /// What of a file system is watched.
+    pub scope: Scope,
 }
 
 const CONFIG_DEFAULT: &str = "/etc/dmapi/dmapid.conf";
@@ -53,6 +61,7 @@ struct File {
     state: Option<PathBuf>,
     socket: Option<PathBuf>,
     node: Option<String>,
+    watch: Option<String>,
 }
 
 impl Settings {
@@ -78,6 +87,11 @@ impl Settings {
             .or(file.node)
             .unwrap_or_else(|| "local".into());
         check_node(&node)?;
+        let watch = arguments
+            .watch
+            .clone()
+            .or_else(|| environment("DMAPI_WATCH").map(|value| value.to_string_lossy().into()))
+            .or(file.watch);
         let state = arguments
             .state
             .clone()
@@ -94,7 +108,16 @@ impl Settings {
             state: absolute(&state)?,
             socket: absolute(&socket)?,
             node,
+            scope: scope(watch.as_deref())?,
         })
+    }
+
+    /// The value of `--watch`.
+    pub fn watch(&self) -> &'static str {
+        match self.scope {
+            Scope::Filesystem => "filesystem",
+            Scope::Mount => "mount",
+        }
     }
 
     /// The directory of this node's journals.
@@ -105,6 +128,14 @@ impl Settings {
     /// The directory of the socket and the control page.
     pub fn run_dir(&self) -> PathBuf {
         self.socket.parent().unwrap_or(Path::new("/")).into()
+    }
+}
+
+fn scope(watch: Option<&str>) -> Result<Scope, String> {
+    match watch {
+        None | Some("filesystem") => Ok(Scope::Filesystem),
+        Some("mount") => Ok(Scope::Mount),
+        Some(other) => Err(format!("watch {other:?}: use \"filesystem\" or \"mount\"")),
     }
 }
 
@@ -152,9 +183,10 @@ fn parse(text: &str) -> Result<File, String> {
             "state" => file.state = Some(value.into()),
             "socket" => file.socket = Some(value.into()),
             "node" => file.node = Some(value),
+            "watch" => file.watch = Some(value),
             other => {
                 return Err(format!(
-                    "line {number}: unknown key {other:?}; known are state, socket, node"
+                    "line {number}: unknown key {other:?}; known are state, socket, node, watch"
                 ));
             }
         }

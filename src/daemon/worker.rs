@@ -13,9 +13,10 @@ use super::settings::Settings;
 use super::supervisor::Image;
 use crate::engine::{Config, Engine, Host};
 use crate::journal::Start;
+use crate::source::EventSource;
 use crate::source::arena::Role;
-use crate::source::fanotify::{Config as FanotifyConfig, Fanotify};
-use crate::source::{self, EventSource};
+use crate::source::fanotify::{self, Fanotify};
+use crate::source::none::NoSource;
 use crate::sys::process;
 
 /// What the threads of the worker share.
@@ -140,7 +141,7 @@ fn open(settings: &Settings, inheritance: &Arc<Inheritance>) -> Result<Arc<Worke
         control: settings.run_dir().join("control"),
         start,
     };
-    let engine = Engine::open(config, open_source(inheritance)?, host)?;
+    let engine = Engine::open(config, open_source(settings, inheritance)?, host)?;
     Ok(Arc::new(Worker {
         engine,
         generation,
@@ -148,24 +149,29 @@ fn open(settings: &Settings, inheritance: &Arc<Inheritance>) -> Result<Arc<Worke
     }))
 }
 
-/// Without the privilege there are sessions and messages, but no file systems.
-fn open_source(inheritance: &Arc<Inheritance>) -> Result<Arc<dyn EventSource>, String> {
+/// The source of this worker. One that was there before must come back: without it accesses stay blocked,
+/// and with another one users would read zeros.
+fn open_source(
+    settings: &Settings,
+    inheritance: &Arc<Inheritance>,
+) -> Result<Arc<dyn EventSource>, String> {
     const CAP_SYS_ADMIN: u32 = 21;
-    if !process::has_capability(CAP_SYS_ADMIN) {
-        tracing::warn!(
-            "CAP_SYS_ADMIN is missing, so no file system can be served; run dmapid as root"
-        );
-        return Ok(Arc::new(source::none::NoSource));
+    let had_one = inheritance.arena.kept_fd(Role::GROUP).is_some();
+    if !had_one && !process::has_capability(CAP_SYS_ADMIN) {
+        tracing::info!("no CAP_SYS_ADMIN: sessions and messages only, no file systems");
+        return Ok(Arc::new(NoSource));
     }
-    let arena = Arc::clone(&inheritance.arena);
-    match Fanotify::new(arena, FanotifyConfig::default()) {
+    let config = fanotify::Config {
+        scope: settings.scope,
+        ..fanotify::Config::default()
+    };
+    match Fanotify::new(Arc::clone(&inheritance.arena), config) {
         Ok(source) => Ok(source),
-        // In a user namespace the capability is not enough. A daemon that serves must not go on without.
-        Err(error) if inheritance.arena.kept_fd(Role::GROUP).is_none() => {
-            tracing::warn!(%error, "no file system can be served");
-            Ok(Arc::new(source::none::NoSource))
+        Err(error) if had_one => Err(format!("event source fanotify: {error}")),
+        Err(error) => {
+            tracing::warn!(%error, "event source fanotify: not here; no file system can be managed");
+            Ok(Arc::new(NoSource))
         }
-        Err(error) => Err(format!("the fanotify source: {error}")),
     }
 }
 

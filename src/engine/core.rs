@@ -75,8 +75,19 @@ pub struct Core {
     pub rights: CallRights,
     /// File systems whose MOUNT is not answered, or whose requester has not heard of it.
     pub mounting: HashMap<FsId, RequestId>,
-    /// File systems between PREUNMOUNT and UNMOUNT, and the process that unmounts.
-    pub unmounting: HashMap<FsId, u32>,
+    /// File systems between PREUNMOUNT and UNMOUNT.
+    pub unmounting: HashMap<FsId, Unmounting>,
+}
+
+/// An unmount that is under way.
+#[derive(Clone, Copy, Debug)]
+pub struct Unmounting {
+    /// The process that does it, and tells when it is done.
+    pub pid: u32,
+    /// With `DM_UNMOUNT_FORCE`.
+    pub forced: bool,
+    /// The source saw the last mount go.
+    pub is_gone: bool,
 }
 
 /// Exit code of a worker whose model refused a record that was appended.

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::core::{Core, Waiting};
+use super::core::{Core, Unmounting, Waiting};
 use super::outbox::Outbox;
 use super::{Asked, Engine, Outcome};
 use crate::fs::{Mount, users};
@@ -96,7 +96,7 @@ impl Engine {
         fd: OwnedFd,
         is_new: bool,
     ) -> Result<(), DmError> {
-        if is_new && wish.check_users && !users::in_use(device).is_empty() {
+        if is_new && wish.check_users && has_open_files(device) {
             return Err(DmError::Busy);
         }
         if self.source.mount(fs).is_none() {
@@ -244,6 +244,19 @@ impl Engine {
     }
 }
 
+/// Has anybody a file open or mapped? An open directory, as the requester's own, does not matter.
+fn has_open_files(device: u64) -> bool {
+    let open = users::in_use(device);
+    let mut files = open.iter().filter(|user| !user.path.is_dir());
+    match files.next() {
+        None => false,
+        Some(user) => {
+            tracing::warn!(pid = user.pid, path = %user.path.display(), "is open or mapped");
+            true
+        }
+    }
+}
+
 /// What `Request::Mount` asks for.
 struct Wish {
     path: Vec<u8>,
@@ -303,7 +316,13 @@ impl Core {
             .values()
             .find(|conn| conn.is_of(id.client))
             .map_or(0, |conn| conn.pid);
-        self.unmounting.insert(fs, pid);
+        let is_gone = false;
+        let unmounting = Unmounting {
+            pid,
+            forced,
+            is_gone,
+        };
+        self.unmounting.insert(fs, unmounting);
         Ok(Reply::Nothing)
     }
 
@@ -337,16 +356,30 @@ impl Core {
         }
     }
 
-    /// A process that was unmounting is gone and did not say how it went: the source tells if it is done.
+    /// The source saw the last mount go. `false`: the process that unmounts will tell, with its arguments.
+    pub fn is_unexpected_unmount(&mut self, fs: FsId) -> bool {
+        match self.unmounting.get_mut(&fs) {
+            Some(unmounting) => {
+                unmounting.is_gone = true;
+                false
+            }
+            None => true,
+        }
+    }
+
+    /// A process that was unmounting is gone and did not say how it went.
     pub fn unmounter_ended(&mut self, pid: u32, out: &mut Outbox) {
-        let left: Vec<FsId> = self
+        let left: Vec<(FsId, Unmounting)> = self
             .unmounting
             .iter()
-            .filter(|(_, unmounter)| **unmounter == pid)
-            .map(|(fs, _)| *fs)
+            .filter(|(_, unmounting)| unmounting.pid == pid)
+            .map(|(fs, unmounting)| (*fs, *unmounting))
             .collect();
-        for fs in left {
-            self.unmount_over(fs, out);
+        for (fs, unmounting) in left {
+            match unmounting.is_gone {
+                true => out.unmounted.push((fs, unmounting.forced)),
+                false => self.unmount_over(fs, out),
+            }
         }
     }
 

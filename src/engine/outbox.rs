@@ -20,6 +20,8 @@ pub struct Outbox {
     pub granted: Vec<Asked>,
     /// File systems that are served no more.
     pub dropped: Vec<FsId>,
+    /// File systems that were unmounted by a process that died over it, and whether it forced that.
+    pub unmounted: Vec<(FsId, bool)>,
     /// Connections to end.
     pub close: Vec<Arc<dyn Outlet>>,
     /// There is more room for events.
@@ -50,6 +52,9 @@ impl Engine {
         }
         if dropped {
             self.managed_changed();
+        }
+        for (fs, forced) in out.unmounted {
+            self.unmount_done(fs, 0, forced);
         }
         for asked in out.granted {
             self.go_on(asked);

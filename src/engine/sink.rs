@@ -61,7 +61,10 @@ impl EventSink for Engine {
     }
 
     fn unmounted(&self, fs: FsId) {
-        self.unmount_done(fs, 0, false);
+        let is_unexpected = self.lock().is_unexpected_unmount(fs);
+        if is_unexpected {
+            self.unmount_done(fs, 0, false);
+        }
     }
 
     fn wants_new_objects(&self, fs: FsId) -> bool {

@@ -171,6 +171,8 @@ pub struct Client {
     number: u64,
     buffer: Vec<u8>,
     limit: Duration,
+    /// The descriptor that came with the last packet.
+    pub received: Option<OwnedFd>,
 }
 
 static NEXT_CLIENT: AtomicU64 = AtomicU64::new(1);
@@ -195,6 +197,7 @@ impl Client {
             number: 0,
             buffer: vec![0; PACKET_BYTES_MAX],
             limit: LIMIT,
+            received: None,
         };
         client.send(&Call::Hello {
             version: proto::VERSION,
@@ -221,7 +224,10 @@ impl Client {
         assert!(ready, "no packet in time");
         match socket::receive(self.fd.as_fd(), &mut self.buffer) {
             Ok((0, _)) | Err(_) => None,
-            Ok((bytes, _)) => Some(proto::decode(&self.buffer[..bytes]).expect("a packet")),
+            Ok((bytes, mut fds)) => {
+                self.received = fds.pop();
+                Some(proto::decode(&self.buffer[..bytes]).expect("a packet"))
+            }
         }
     }
 
