@@ -112,7 +112,7 @@ fn a_wait_can_be_given_up() {
 
 #[test]
 fn state_survives_the_death_of_the_worker() {
-    let mut daemon = Daemon::start();
+    let daemon = Daemon::start();
     let mut client = daemon.client();
     let session = client.create_session("stays");
     client.send_async(session, b"one");
@@ -135,7 +135,7 @@ fn state_survives_the_death_of_the_worker() {
 
 #[test]
 fn a_request_sent_again_is_not_carried_out_twice() {
-    let mut daemon = Daemon::start();
+    let daemon = Daemon::start();
     let mut client = daemon.client();
     let create = Request::CreateSession {
         old: None,
@@ -151,7 +151,7 @@ fn a_request_sent_again_is_not_carried_out_twice() {
 #[test]
 fn requests_go_on_over_the_death_of_workers() {
     const MESSAGES: usize = 200;
-    let mut daemon = Daemon::start();
+    let daemon = Daemon::start();
     let session = daemon.client().create_session("busy");
     let path = daemon.socket();
     let sender = std::thread::spawn({
@@ -183,7 +183,7 @@ fn requests_go_on_over_the_death_of_workers() {
 
 #[test]
 fn a_parked_send_is_answered_by_the_next_worker() {
-    let mut daemon = Daemon::start();
+    let daemon = Daemon::start();
     let mut handler = daemon.client();
     let session = handler.create_session("one");
     let mut sender = daemon.client();
@@ -217,7 +217,7 @@ fn a_parked_send_is_answered_by_the_next_worker() {
 
 #[test]
 fn the_worker_takes_the_place_of_a_dead_supervisor() {
-    let mut daemon = Daemon::start();
+    let daemon = Daemon::start();
     let mut client = daemon.client();
     let session = client.create_session("stays");
     for _ in 0..3 {
@@ -234,7 +234,7 @@ fn the_worker_takes_the_place_of_a_dead_supervisor() {
 
 #[test]
 fn an_upgrade_keeps_everything() {
-    let mut daemon = Daemon::start();
+    let daemon = Daemon::start();
     let mut client = daemon.client();
     let session = client.create_session("stays");
     let before = daemon.status();
@@ -257,7 +257,7 @@ fn an_upgrade_keeps_everything() {
 
 #[test]
 fn a_stopped_client_holds_up_nobody() {
-    let mut daemon = Daemon::start();
+    let daemon = Daemon::start();
     let mut client = daemon.client();
     let session = client.create_session("one");
     // It reads nothing: its buffer fills up, its connection ends.

@@ -198,7 +198,7 @@ impl Service {
     }
 
     /// Unmounts and ends the daemon: the reverse of start.
-    fn end(mut self) {
+    fn end(self) {
         let path = self.fs.path();
         let unmounted = dmctl(&self.daemon, &["umount", text(&path)]);
         good(&unmounted);

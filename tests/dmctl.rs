@@ -29,7 +29,7 @@ fn json(output: &Output) -> serde_json::Value {
 
 #[test]
 fn status_names_the_processes() {
-    let mut daemon = Daemon::start();
+    let daemon = Daemon::start();
     let wanted = daemon.status();
     let status = json(&dmctl(&daemon, &["status", "--json"]));
     assert_eq!(status["worker_pid"], wanted.worker_pid);
@@ -57,7 +57,7 @@ fn without_a_daemon_the_next_step_is_told() {
 
 #[test]
 fn sessions_and_events_are_listed_also_while_the_worker_is_stopped() {
-    let mut daemon = Daemon::start();
+    let daemon = Daemon::start();
     let mut client = daemon.client();
     let session = client.create_session("the recall daemon");
     let token = client.create_user_event(session, b"x");
