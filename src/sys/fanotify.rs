@@ -163,6 +163,19 @@ pub fn heed_inode(group: BorrowedFd<'_>, file: BorrowedFd<'_>) -> io::Result<()>
     ))
 }
 
+/// Puts a mark that hides nothing on a file that somebody may come to wait for. An access that waits holds
+/// the first mark of its inode, of whatever group: the close of a user's inotify descriptor would wait
+/// for the recall of the file. A mark of this group comes before those of inotify.
+pub fn stand_first(group: BorrowedFd<'_>, file: BorrowedFd<'_>) -> io::Result<()> {
+    mark(
+        group,
+        FAN_MARK_ADD | FAN_MARK_IGNORE_SURV | FAN_MARK_EVICTABLE,
+        FAN_OPEN_EXEC,
+        file,
+        None,
+    )
+}
+
 fn none_is_well(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),

@@ -8,6 +8,7 @@ mod restart;
 mod rig;
 mod storm;
 mod uring;
+#[allow(dead_code)]
 mod user;
 
 /// Not a test: the users that the tests start.

@@ -89,3 +89,45 @@ fn what_comes_between_two_workers_waits_for_the_next() {
         rig.is_quiet();
     });
 }
+
+#[test]
+fn events_are_answered_by_their_numbers_when_the_descriptors_are_lost() {
+    super::rig::on_each_new_kind(90, |mut rig| {
+        let mut users: Vec<User> = (0..3).map(|_| User::new()).collect();
+        for (index, user) in users.iter_mut().enumerate() {
+            rig.stub(&format!("f{index}"), SIZE);
+            let fd = user.open(&rig.fs.join(format!("f{index}")), "RDONLY");
+            user.tell(&format!("pread {fd} 0 100"));
+        }
+        let mut events: Vec<_> = (0..3).map(|_| rig.sink.next()).collect();
+        events.sort_by_key(|event| event.pid);
+        users.sort_by_key(User::pid);
+        rig.source.stop();
+        // As after a start from systemd's store: other files, or none, have the numbers.
+        for number in rig.arena.event_numbers() {
+            dmapi::sys::process::occupy(number).expect("/dev/null");
+        }
+        rig.arena.descriptors_lost(0);
+        rig.sink.forget(events[2].serial.expect("a serial"));
+        next_worker(&mut rig);
+        start(&rig);
+        // The engine knew two of them; the third is looked at anew.
+        let again = rig.sink.next();
+        assert_eq!((again.pid, again.kind), (events[2].pid, EventType::Read));
+        assert_eq!(again.range(), (0, 100));
+        // New events in between do not get an old number.
+        let mut fresh = User::new();
+        rig.stub("fresh", SIZE);
+        let fd = fresh.open(&rig.fs.join("fresh"), "RDONLY");
+        fresh.tell(&format!("pread {fd} 0 100"));
+        rig.serve(EventType::Read, (0, 100));
+        fresh.result().is_right(100);
+        assert!(users.iter().all(|user| user.done().is_none()));
+        for (user, event) in users.iter().zip([&events[0], &events[1], &again]) {
+            rig.recall(event.file());
+            rig.answer(event, Answer::Continue);
+            user.result().is_right(100);
+        }
+        rig.is_quiet();
+    });
+}

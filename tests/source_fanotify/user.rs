@@ -64,6 +64,7 @@ pub struct User {
     child: Child,
     input: ChildStdin,
     answers: Receiver<String>,
+    last: Option<Done>,
 }
 
 impl User {
@@ -99,6 +100,7 @@ impl User {
             child,
             input,
             answers,
+            last: None,
         };
         assert_eq!(user.get("hello").result, 1);
         user
@@ -111,12 +113,34 @@ impl User {
 
     /// Tells it to do something; it may block.
     pub fn tell(&mut self, line: &str) {
+        self.last = None;
         writeln!(self.input, "{line}").expect("the user lives");
     }
 
     /// Is it through with what it was told?
     pub fn done(&self) -> Option<Done> {
         self.answers.try_recv().ok().map(|line| parse(&line))
+    }
+
+    /// The same, and it is remembered until it is told something else.
+    pub fn done_soon(&mut self) -> Option<Done> {
+        if self.last.is_none() {
+            self.last = self.done();
+        }
+        self.last
+    }
+
+    /// What [`User::done_soon`] found.
+    pub fn last(&self) -> Done {
+        self.last.expect("it is through")
+    }
+
+    /// What came of it, found before or not.
+    pub fn wait(&mut self) -> Done {
+        match self.last.take() {
+            Some(done) => done,
+            None => self.result(),
+        }
     }
 
     /// What came of it.
@@ -308,6 +332,16 @@ fn act(words: &[&str]) -> Done {
                 libc::pread(fd(4), buffer.as_mut_ptr().cast(), buffer.len(), 0);
                 compared(got as i64, buffer, number(2) as u64)
             }
+            // watch PATH: an inotify watch; unwatch INOTIFY WATCH
+            "watch" => {
+                let inotify = libc::inotify_init();
+                assert_eq!(
+                    libc::inotify_add_watch(inotify, text(1).as_ptr(), libc::IN_ACCESS),
+                    1
+                );
+                plain(i64::from(inotify))
+            }
+            "unwatch" => plain(i64::from(libc::inotify_rm_watch(fd(1), fd(2)))),
             "exec" => match Command::new(words[1]).status() {
                 Ok(status) => plain(i64::from(status.code().unwrap_or(-2))),
                 Err(error) => Done {

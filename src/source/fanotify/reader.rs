@@ -271,6 +271,7 @@ impl Fanotify {
         let fd = looked.as_fd();
         let found = state::read(fd)?;
         if judge::is_guarded(&found) {
+            self.stand_first(looked);
             return Ok(Some(found));
         }
         let Looked::Event(_) = looked else {
@@ -285,6 +286,15 @@ impl Fanotify {
         self.heed(fd);
         let found = state::read(fd)?;
         Ok(judge::is_guarded(&found).then_some(found))
+    }
+
+    /// Users' own watches of a guarded file must not get between us and it.
+    fn stand_first(&self, looked: &Looked) {
+        if let Looked::Event(fd) = looked
+            && let Err(error) = fanotify::stand_first(self.group(), fd.as_fd())
+        {
+            tracing::debug!(%error, "no mark in front of those of others");
+        }
     }
 
     /// Makes accesses to an inode events again. Failing, it ends the worker's claim to guard the file.
