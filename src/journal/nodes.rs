@@ -15,6 +15,7 @@ use super::error::JournalError;
 use super::files;
 use super::format::{NODE_BYTES_MAX, PAGE_BYTES};
 use super::replay::{State, replay};
+use super::storage::failure_mark;
 use super::writer::{Journal, Options, Sizes};
 
 /// Who opens the journal.
@@ -22,7 +23,8 @@ use super::writer::{Journal, Options, Sizes};
 pub enum Start {
     /// A daemon that starts: a new incarnation, which adopts the state of the one before.
     Daemon,
-    /// A worker of a daemon that goes on: the same file.
+    /// A worker of a daemon that goes on: the same file; a new one as for a daemon if writing to the
+    /// old one failed, since what reads back from it may not be on the disk.
     Worker,
 }
 
@@ -119,25 +121,32 @@ impl Journal {
         let lock = lock_node(&directory)?;
         let mut opened = match start {
             Start::Daemon => begin(&directory, node, sizes)?,
-            Start::Worker => go_on(&directory)?,
+            Start::Worker => match go_on(&directory)? {
+                Some(opened) => opened,
+                None => begin(&directory, node, sizes)?,
+            },
         };
         opened.journal.locks.push(lock);
         Ok(opened)
     }
 }
 
-fn go_on<S: State>(directory: &Path) -> Result<Opened<S>, JournalError> {
+/// The same file again; `None`: it must be given up.
+fn go_on<S: State>(directory: &Path) -> Result<Option<Opened<S>>, JournalError> {
     let Some((_, path)) = journals(directory)?.pop() else {
         return Err(JournalError::Missing {
             name: directory.display().to_string(),
         });
     };
+    if failure_mark(&path).exists() {
+        return Ok(None);
+    }
     let (journal, recovered) = Journal::open(&path)?;
-    Ok(Opened {
+    Ok(Some(Opened {
         state: replay(&path.display().to_string(), &recovered)?,
         journal,
         tail: recovered.tail,
-    })
+    }))
 }
 
 /// What a new incarnation takes over.
@@ -225,6 +234,8 @@ fn remove_unfinished(directory: &Path) -> Result<(), JournalError> {
 fn remove_older(directory: &Path, incarnation: u64) -> Result<(), JournalError> {
     for (older, path) in journals(directory)? {
         if older < incarnation {
+            // Most often there is none.
+            let _ = fs::remove_file(failure_mark(&path));
             fs::remove_file(&path)
                 .map_err(|error| JournalError::io(&path.display().to_string(), "remove", error))?;
         }

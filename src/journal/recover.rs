@@ -78,47 +78,44 @@ impl<'a> LogBytes<'a> {
     pub fn later(&self, expected: &Expected) -> Vec<(u64, Header)> {
         let mut found = Vec::new();
         let mut at = (expected.offset - self.offset) as usize;
-        loop {
-            // Mostly nothing was ever written there, and the next worker must not be kept waiting.
-            while self
-                .bytes
-                .get(at..)
-                .is_some_and(|rest| rest.starts_with(&ZEROS))
-            {
-                at += ZEROS.len();
-            }
-            let Some((bytes, after)) = self
-                .bytes
-                .get(at..)
-                .and_then(|rest| rest.split_first_chunk::<HEADER_BYTES>())
-            else {
-                return found;
-            };
+        while let Some(distance) = self.bytes.get(at..).and_then(distance_to_magic) {
+            at += distance;
             let offset = self.offset + at as u64;
-            let magic = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-            if magic == RECORD_MAGIC
-                && let Some(header) = whole_record(bytes, after, expected, offset)
-            {
-                if header.generations_after(expected.generation) >= 0 {
-                    found.push((offset, header));
+            match whole_record(&self.bytes[at..], expected, offset) {
+                Some(header) => {
+                    if header.generations_after(expected.generation) >= 0 {
+                        found.push((offset, header));
+                    }
+                    at += record_bytes(header.body_bytes as usize) as usize;
                 }
-                at += record_bytes(header.body_bytes as usize) as usize;
-            } else {
-                at += RECORD_ALIGN;
+                None => at += RECORD_ALIGN,
             }
         }
+        found
     }
 }
 
-const ZEROS: [u8; 4096] = [0; 4096];
+/// Bytes to the next place where a record may begin.
+fn distance_to_magic(bytes: &[u8]) -> Option<usize> {
+    /// Compared as a whole: most of a log is most of the time what it was at its creation.
+    const ZEROS: [u8; 4096] = [0; 4096];
+    let magic = RECORD_MAGIC.to_le_bytes();
+    let mut distance = 0;
+    for block in bytes.chunks(ZEROS.len()) {
+        if *block != ZEROS[..block.len()] {
+            let units = &mut block.chunks_exact(RECORD_ALIGN);
+            if let Some(unit) = units.position(|unit| unit[..4] == magic) {
+                return Some(distance + unit * RECORD_ALIGN);
+            }
+        }
+        distance += block.len();
+    }
+    None
+}
 
 /// A record of this file with a right checksum, whatever its number.
-fn whole_record(
-    bytes: &[u8; HEADER_BYTES],
-    after: &[u8],
-    expected: &Expected,
-    offset: u64,
-) -> Option<Header> {
+fn whole_record(bytes: &[u8], expected: &Expected, offset: u64) -> Option<Header> {
+    let (bytes, after) = bytes.split_first_chunk::<HEADER_BYTES>()?;
     let header = Header::decode(bytes)?;
     let body = after.get(..header.body_bytes as usize)?;
     let sound = body.len() <= BODY_BYTES_MAX

@@ -22,6 +22,9 @@ pub trait Storage: Send + Sync {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
     /// Makes every write that returned before this call durable.
     fn sync(&self) -> io::Result<()>;
+    /// A write or sync failed: leaves a sign for the next process that this storage is not to be
+    /// written any more. Best effort, as the storage has failed.
+    fn mark_failed(&self) {}
 }
 
 /// A file.
@@ -71,4 +74,17 @@ impl Storage for FileStorage {
     fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
     }
+
+    fn mark_failed(&self) {
+        // An error adds nothing to the one that leads here.
+        let _ = File::create(failure_mark(&self.path));
+    }
+}
+
+/// The file whose existence says that a write to the journal beside it failed. It need not survive power
+/// loss, as the page cache that it warns of does not either.
+pub(super) fn failure_mark(journal: &Path) -> PathBuf {
+    let mut name = journal.as_os_str().to_owned();
+    name.push(".failed");
+    PathBuf::from(name)
 }

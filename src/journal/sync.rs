@@ -128,7 +128,10 @@ impl Syncer {
             Ok(durable) => progress.durable = progress.durable.max(durable),
             // The first failure is the one to tell.
             Err(what) => {
-                progress.failed.get_or_insert(what);
+                if progress.failed.is_none() {
+                    self.storage.mark_failed();
+                    progress.failed = Some(what);
+                }
             }
         }
         self.changed.notify_all();

@@ -30,6 +30,7 @@ struct Inner {
     live: Vec<u8>,
     ops: Vec<Op>,
     fault: Option<(usize, i32)>,
+    marked: bool,
 }
 
 pub struct Disk(Mutex<Inner>);
@@ -64,6 +65,11 @@ impl Disk {
         let Fault::At { op, errno } = fault;
         let mut inner = self.inner();
         inner.fault = Some((inner.ops.len() + op, errno));
+    }
+
+    /// Was it told that it failed?
+    pub fn marked(&self) -> bool {
+        self.inner().marked
     }
 
     pub fn mend(&self) {
@@ -130,6 +136,10 @@ impl Storage for Disk {
 
     fn sync(&self) -> io::Result<()> {
         self.inner().step(Op::Sync)
+    }
+
+    fn mark_failed(&self) {
+        self.inner().marked = true;
     }
 }
 

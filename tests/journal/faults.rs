@@ -30,6 +30,7 @@ fn a_failed_sync_is_final() {
         error.is_fatal() && error.to_string().contains("fdatasync"),
         "{error}"
     );
+    assert!(disk.marked(), "for the next process");
     disk.mend();
     // The disk works again, and that proves nothing about the pages that failed.
     assert!(syncer.sync_to(Lsn(2)).is_err_and(|error| error.is_fatal()));
@@ -76,6 +77,7 @@ fn a_checkpoint_that_fails_at_any_step_loses_nothing() {
         disk.break_at(Fault::At { op, errno: EIO });
         let error = journal.checkpoint(&state(5)).expect_err("the disk refuses");
         assert!(error.is_fatal(), "step {op}: {error}");
+        assert!(disk.marked());
         let (_, recovered) = Journal::open_on(Disk::of(disk.live())).expect("it opens");
         assert_eq!(check_prefix(&recovered), 5, "step {op}");
     }

@@ -4,6 +4,7 @@ mod crash;
 mod ctl;
 mod disk;
 mod faults;
+mod figures;
 mod follow;
 mod nodes;
 mod process;

@@ -3,7 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use dmapi::journal::{Journal, JournalError, Lsn, Opened, Options, Priority, Sizes, Start, State};
+use dmapi::journal::{
+    FileStorage, Journal, JournalError, Lsn, Opened, Options, Priority, Sizes, Start, State,
+    Storage,
+};
 use dmapi::model::{Entry, Model, Record, SessionId};
 
 use crate::SMALL;
@@ -97,6 +100,25 @@ fn two_daemons_of_one_node_exclude_each_other() {
     assert!(other.is_ok(), "another node is none of its business");
     drop(held);
     open(dir.path(), Start::Worker);
+}
+
+/// A worker ended as an fdatasync had failed: what reads back need not be on the disk, so the next one
+/// writes all of it into a new file.
+#[test]
+fn a_journal_that_failed_is_not_written_any_more() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut first = open(dir.path(), Start::Daemon);
+    add(&mut first, 1);
+    let state = first.state.clone();
+    let path = path(dir.path(), 1);
+    let storage = FileStorage::open_to_read(&path).expect("opened");
+    storage.mark_failed();
+    drop(first);
+    assert_eq!(files(dir.path()), ["1.dmj", "1.dmj.failed", "lock"]);
+    let second = open(dir.path(), Start::Worker);
+    assert_eq!(second.state, state);
+    assert_eq!(second.journal.incarnation(), 2);
+    assert_eq!(files(dir.path()), ["2.dmj", "lock"]);
 }
 
 /// The daemon dies before the rename: the file that it was making never counts.
