@@ -21,6 +21,9 @@ pub const SUPERBLOCK_BYTES: usize = 512;
 /// The longest name of a node.
 pub const NODE_BYTES_MAX: usize = 64;
 
+/// No node lives that long; a number above it is nonsense, and arithmetic below it cannot overflow.
+const LSN_MAX: u64 = 1 << 62;
+
 const SUPERBLOCK_MAGIC: &[u8; 8] = b"DMAPIJNL";
 const MAGIC_AT: usize = 0;
 const FORMAT_AT: usize = 8;
@@ -236,6 +239,7 @@ impl Superblock {
         };
         let sound = superblock.sizes.complaint().is_none()
             && superblock.checkpoint_area < 2
+            && superblock.checkpoint_lsn.0 < LSN_MAX
             && superblock.checkpoint_bytes <= superblock.sizes.checkpoint_bytes;
         sound.then_some(superblock)
     }

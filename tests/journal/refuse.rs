@@ -140,6 +140,107 @@ fn a_shortened_file_is_refused() {
     assert!(error.to_string().contains("shortened"), "{error}");
 }
 
+/// Bytes anywhere in the file are changed: the answer is a refusal or a prefix, never a wrong record and
+/// never a panic, and reading for people works on.
+#[test]
+fn no_damage_makes_a_wrong_record() {
+    let image = confirmed();
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("1.dmj");
+    let mut chance = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut draw = |below: usize| {
+        chance ^= chance << 13;
+        chance ^= chance >> 7;
+        chance ^= chance << 17;
+        (chance >> 11) as usize % below
+    };
+    let used = (end(&image).offset + 64) as usize;
+    let log = SMALL.log_offset() as usize;
+    for round in 0..1500 {
+        let mut damaged = image.clone();
+        for _ in 0..=draw(3) {
+            // Half of them in the log, where most can go wrong.
+            let at = match draw(2) {
+                0 => log + draw(used - log),
+                _ => draw(used),
+            };
+            let bytes = 1 + draw(20);
+            let value = draw(256) as u8;
+            damaged[at..(at + bytes).min(used)].fill(value);
+        }
+        if let Ok((_, recovered)) = Journal::open_on(Disk::of(damaged.clone())) {
+            assert!(check_prefix(&recovered) <= 13);
+        }
+        if round % 10 == 0 {
+            fs::write(&path, &damaged).expect("written");
+            let found = dmapi::journal::inspect::inspect(&path).expect("read");
+            if let Ok(log) = found.log {
+                assert!(!log.end_words().is_empty());
+            }
+        }
+    }
+}
+
+/// The layout of docs/journal-format.md, byte by byte: a change of it is a new format.
+#[test]
+fn the_bytes_are_those_of_the_document() {
+    let superblock = Superblock {
+        generation: 3,
+        identity: 0x1122_3344_5566_7788,
+        incarnation: 4,
+        epoch: 5,
+        checkpoint_lsn: Lsn(6),
+        checkpoint_bytes: 7,
+        checkpoint_crc: 8,
+        checkpoint_area: 1,
+        chain: 9,
+        sizes: SMALL,
+        node: "n1".to_owned(),
+    };
+    let bytes = superblock.encode();
+    let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"));
+    assert_eq!(&bytes[..8], b"DMAPIJNL");
+    let expected = [
+        (8, 1),
+        (16, 3),
+        (24, 0x1122_3344_5566_7788),
+        (32, 4),
+        (40, 5),
+        (48, 6),
+        (56, 7),
+        (64, 8 | 1 << 32),
+        (72, 9 | 2 << 32),
+        (80, SMALL.checkpoint_bytes),
+        (88, SMALL.log_bytes),
+    ];
+    for (at, value) in expected {
+        assert_eq!(word(at), value, "offset {at}");
+    }
+    assert_eq!(&bytes[96..99], b"n1\0");
+    assert_eq!(bytes[508..], crc32c::crc32c(&bytes[..508]).to_le_bytes());
+
+    let mut record = Vec::new();
+    let place = Expected {
+        epoch_min: 5,
+        ..superblock.start()
+    };
+    let crc = encode_record(&mut record, &place, 6, Lsn(4), b"body!");
+    assert_eq!(record.len(), 48);
+    let mut by_hand = b"DMJR\x05\0\0\0".to_vec();
+    by_hand.extend(6_u64.to_le_bytes());
+    by_hand.extend(7_u64.to_le_bytes());
+    by_hand.extend([1, 0, 2, 0, 3, 0, 0, 0]);
+    by_hand.extend([0, 0, 0, 0, 9, 0, 0, 0]);
+    by_hand.extend(b"body!");
+    let mut covered = superblock.identity.to_le_bytes().to_vec();
+    covered.extend(SMALL.log_offset().to_le_bytes());
+    covered.extend(&by_hand);
+    assert_eq!(crc, crc32c::crc32c(&covered));
+    by_hand[32..36].copy_from_slice(&crc.to_le_bytes());
+    by_hand.extend([0; 3]);
+    assert_eq!(record, by_hand);
+}
+
 /// Two journals mixed up by a copy.
 #[test]
 fn superblocks_of_different_journals_are_refused() {
