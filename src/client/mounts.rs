@@ -14,7 +14,7 @@ use crate::proto::{OpenFor, Request};
 use crate::sys::clock;
 use crate::sys::statx;
 
-/// What is known stays known that long, so that `dmctl unmanage` is seen soon.
+/// What is known stays known that long, so that `dmctl umount` is seen soon.
 const FRESH_MS: u64 = 1_000;
 /// Mounts that are remembered.
 const KNOWN_MAX: usize = 64;

@@ -34,6 +34,8 @@ const QUICK_RESTARTS: u32 = 5;
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
+const RUNNING: &str = "/proc/self/exe";
+
 /// How this program is started again.
 #[derive(Clone, Debug)]
 pub struct Image {
@@ -45,6 +47,7 @@ impl Image {
     /// From the present process, before the file may be replaced.
     fn of_this_process() -> Result<Self, String> {
         let program = std::env::current_exe().map_err(|error| format!("own program: {error}"))?;
+        let program = without_deleted(program);
         let mut arguments = Vec::new();
         let mut given = std::env::args_os();
         while let Some(argument) = given.next() {
@@ -57,19 +60,29 @@ impl Image {
         Ok(Self { program, arguments })
     }
 
-    /// Replaces this process by the program that is installed now; by the running one if that fails.
+    /// Replaces this process by the program that is installed now, or by the running one if that fails.
     /// Returns only if both fail.
-    pub fn exec(&self, inheritance: &Inheritance) -> String {
+    pub fn exec_installed(&self, inheritance: &Inheritance) -> String {
         inheritance.keep_over_exec();
+        self.exec(&inheritance.spec(), [self.program.clone(), RUNNING.into()])
+    }
+
+    /// The same, the running one first: what comes after a death must fit what was before it.
+    pub fn exec_running(&self, inheritance: &Inheritance) -> String {
+        inheritance.keep_over_exec();
+        self.exec(&inheritance.spec(), [RUNNING.into(), self.program.clone()])
+    }
+
+    fn exec(&self, spec: &str, programs: [PathBuf; 2]) -> String {
         let mut arguments = self.arguments.clone();
-        for argument in ["--resume".into(), inheritance.spec()] {
+        for argument in ["--resume", spec] {
             match c_string(OsString::from(argument)) {
                 Ok(argument) => arguments.push(argument),
                 Err(problem) => return problem,
             }
         }
         let mut problems = String::new();
-        for program in [self.program.clone(), "/proc/self/exe".into()] {
+        for program in programs {
             let error = match c_string(program.clone().into_os_string()) {
                 Ok(path) => process::exec(&path, &arguments).to_string(),
                 Err(problem) => problem,
@@ -77,6 +90,15 @@ impl Image {
             problems += &format!("{}: {error}; ", program.display());
         }
         problems
+    }
+}
+
+/// A program that was replaced on disk while it ran is named so by the kernel; the new one has its path.
+fn without_deleted(program: PathBuf) -> PathBuf {
+    let bytes = program.as_os_str().as_encoded_bytes();
+    match bytes.strip_suffix(b" (deleted)") {
+        Some(path) => PathBuf::from(OsString::from_vec(path.to_vec())),
+        None => program,
     }
 }
 
@@ -99,10 +121,13 @@ pub fn run(settings: Settings, resume: Option<&str>) -> Result<(), String> {
     let image = Image::of_this_process()?;
     process::reset_signals(&SIGNALS).map_err(|error| format!("signals: {error}"))?;
     process::block_signals(&SIGNALS).map_err(|error| format!("signals: {error}"))?;
+    process::set_name(c"dmapid");
     process::raise_fd_limit();
     process::spare_from_oom();
     let inheritance = match resume {
-        Some(spec) => Inheritance::handed_down(spec)?,
+        Some(spec) => {
+            Inheritance::handed_down(spec).unwrap_or_else(|problem| hold_on(&problem, &image, spec))
+        }
         None => Inheritance::at_start(&settings)?,
     };
     process::lock_memory();
@@ -123,6 +148,24 @@ pub fn run(settings: Settings, resume: Option<&str>) -> Result<(), String> {
     supervisor.serve()
 }
 
+/// An image that cannot go on must not end either: with it the descriptors would go that keep accesses
+/// of users blocked.
+fn hold_on(problem: &str, image: &Image, spec: &str) -> ! {
+    loop {
+        tracing::error!(
+            problem,
+            "this program cannot go on from the one before it; accesses to migrated files wait. Install the \
+             dmapid that ran before and send SIGHUP to this process"
+        );
+        if let Ok(Some(Signal::SIGHUP)) = process::wait_signal(&SIGNALS, WAIT_MAX) {
+            let problem = image.exec(spec, [image.program.clone(), RUNNING.into()]);
+            tracing::error!(problem, "not replaced");
+        }
+        // A signal that comes all the time must not fill the log.
+        std::thread::sleep(PAUSE_FIRST);
+    }
+}
+
 /// What made a worker's watch end.
 enum End {
     Died,
@@ -135,7 +178,7 @@ impl Supervisor {
         let mut may_give_up = !self.inheritance.is_taken_over;
         loop {
             let began = Instant::now();
-            let pid = self.start_worker()?;
+            let pid = self.start_worker();
             let end = self.watch(pid);
             if matches!(end, End::Stop) {
                 self.notify.tell("STOPPING=1");
@@ -152,13 +195,12 @@ impl Supervisor {
         }
     }
 
-    fn start_worker(&mut self) -> Result<u32, String> {
-        process::close_all_but(&self.inheritance.numbers())
-            .map_err(|error| format!("closing what the worker left: {error}"))?;
+    fn start_worker(&mut self) -> u32 {
+        self.close_what_is_left();
         self.inheritance.board.next_generation();
         loop {
             match process::clone_sharing_files() {
-                Ok(Side::Parent(pid)) => return Ok(pid),
+                Ok(Side::Parent(pid)) => return pid,
                 Ok(Side::Child) => self.become_worker(),
                 // Out of processes or memory: what is blocked stays blocked until there are some.
                 Err(error) => {
@@ -232,11 +274,16 @@ impl Supervisor {
     /// Goes on as the program that is installed now. Returns only if that fails: then the present one goes on.
     fn upgrade(&mut self) {
         tracing::info!("upgrade: starting the installed program in place of this one");
+        self.close_what_is_left();
+        let problem = self.image.exec_installed(&self.inheritance);
+        tracing::error!(problem, "upgrade failed; the running program goes on");
+    }
+
+    /// Clients of a dead worker see the end of their connections by this.
+    fn close_what_is_left(&self) {
         if let Err(error) = process::close_all_but(&self.inheritance.numbers()) {
             tracing::error!(%error, "closing what the worker left");
         }
-        let problem = self.image.exec(&self.inheritance);
-        tracing::error!(problem, "upgrade failed; the running program goes on");
     }
 
     fn tell_service_manager(&mut self) {

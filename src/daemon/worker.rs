@@ -97,7 +97,7 @@ fn watch_supervisor(
             wait_for_end(supervisor, pidfd);
             loop {
                 tracing::warn!("the supervisor ended; this process takes its place");
-                let problem = image.exec(&inheritance);
+                let problem = image.exec_running(&inheritance);
                 tracing::error!(problem, "that failed; serving goes on, next try soon");
                 std::thread::sleep(EXEC_PAUSE);
             }

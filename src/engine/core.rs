@@ -41,6 +41,10 @@ pub struct Conn {
     /// The process at the other end.
     pub pid: u32,
     outlet: Arc<dyn Outlet>,
+    /// A thread carries out its request.
+    pub running: bool,
+    /// The connection is over; the row stays until the thread is through, which holds its rights.
+    ended: bool,
     /// The request that waits.
     pub waiting: Option<(RequestId, Waiting)>,
     /// The object that the present request has a right on.
@@ -255,6 +259,8 @@ impl Core {
             client,
             pid,
             outlet,
+            running: false,
+            ended: false,
             waiting: None,
             working: None,
             entered: Vec::new(),
@@ -263,19 +269,51 @@ impl Core {
         id
     }
 
+    /// May the connection begin a request? It carries one at a time.
+    pub fn begin(&mut self, conn: ConnId) -> bool {
+        match self.conns.get_mut(&conn) {
+            Some(row) if !row.ended && !row.running && row.waiting.is_none() => {
+                row.running = true;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Ends a connection that breaks the protocol.
+    pub fn refuse(&mut self, conn: ConnId, out: &mut Outbox) {
+        if let Some(row) = self.conns.get(&conn) {
+            out.close.push(Arc::clone(&row.outlet));
+        }
+    }
+
     pub fn closed(&mut self, conn: ConnId, out: &mut Outbox) {
         self.stop_waiting(conn, out);
         self.leave(conn, out);
-        self.end_work(conn, out);
-        let Some(ended) = self.conns.remove(&conn) else {
+        let Some(row) = self.conns.get_mut(&conn) else {
             return;
         };
-        if self.clients.get(&ended.client) == Some(&conn) {
-            self.clients.remove(&ended.client);
-            self.gone.insert(ended.client, clock::boottime_ms());
+        let client = row.client;
+        row.ended = true;
+        if self.clients.get(&client) == Some(&conn) {
+            self.clients.remove(&client);
+            self.gone.insert(client, clock::boottime_ms());
         }
-        if !self.conns.values().any(|other| other.pid == ended.pid) {
-            self.unmounter_ended(ended.pid, out);
+        self.forget_ended(conn, out);
+    }
+
+    /// Forgets a connection that is over, unless a thread still works for it.
+    pub fn forget_ended(&mut self, conn: ConnId, out: &mut Outbox) {
+        let is_over = |row: &Conn| row.ended && !row.running;
+        if !self.conns.get(&conn).is_some_and(is_over) {
+            return;
+        }
+        self.stop_waiting(conn, out);
+        self.leave(conn, out);
+        self.end_work(conn, out);
+        let pid = self.conns.remove(&conn).map_or(0, |row| row.pid);
+        if !self.conns.values().any(|other| other.pid == pid) {
+            self.unmounter_ended(pid, out);
         }
     }
 
@@ -335,6 +373,7 @@ impl Core {
     /// The request of a connection waits from now on.
     pub fn park(&mut self, conn: ConnId, id: RequestId, waiting: Waiting) {
         if let Some(conn) = self.conns.get_mut(&conn) {
+            conn.running = false;
             conn.waiting = Some((id, waiting));
         }
     }
@@ -373,14 +412,17 @@ impl Core {
         outcome: &Result<Reply, DmError>,
         out: &mut Outbox,
     ) -> Option<Arc<dyn Outlet>> {
+        let row = self.conns.get_mut(&conn)?;
+        row.running = false;
+        let outlet = Arc::clone(&row.outlet);
         if matches!(outcome, Ok(Reply::Entered { .. })) {
-            let row = self.conns.get_mut(&conn)?;
             let handle = row.working.take();
             row.entered.extend(handle);
         } else {
             self.end_work(conn, out);
         }
-        self.conns.get(&conn).map(|conn| Arc::clone(&conn.outlet))
+        self.forget_ended(conn, out);
+        self.conns.contains_key(&conn).then_some(outlet)
     }
 
     /// The right of the present request ends.
@@ -453,6 +495,7 @@ impl Core {
             match self.take_waiting(waiter.conn) {
                 Some((_, Waiting::Right { mut asked, .. })) => {
                     if let Some(conn) = self.conns.get_mut(&waiter.conn) {
+                        conn.running = true;
                         conn.working = Some(handle);
                     }
                     asked.granted = true;

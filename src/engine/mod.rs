@@ -166,6 +166,17 @@ impl Engine {
         request: Request,
         fds: Vec<OwnedFd>,
     ) {
+        let may = self.with(|core, out| {
+            let may = core.begin(conn);
+            if !may {
+                tracing::warn!("a connection asked while it had a request; closed");
+                core.refuse(conn, out);
+            }
+            may
+        });
+        if !may {
+            return;
+        }
         self.carry_out(Asked {
             conn,
             id,
@@ -188,7 +199,8 @@ impl Engine {
                 self.sync(lsn);
                 self.reply(conn, number, outcome, None);
             }
-            Outcome::Parked => {}
+            // Its connection may have ended while it was being parked.
+            Outcome::Parked => self.with(|core, out| core.forget_ended(conn, out)),
         }
     }
 

@@ -351,6 +351,9 @@ impl Core {
             .collect();
         for conn in waiters {
             if let Some((_, Waiting::UnmountEnd { asked, .. })) = self.take_waiting(conn) {
+                if let Some(row) = self.conns.get_mut(&conn) {
+                    row.running = true;
+                }
                 out.granted.push(*asked);
             }
         }

@@ -1,6 +1,6 @@
 //! Processes: the clone that shares descriptors, exec, signals, what a daemon asks of the kernel for itself.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -252,6 +252,12 @@ pub fn raise_fd_limit() {
             let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
         }
     }
+}
+
+/// The name that people see in process lists; exec from /proc/self/exe would make it `exe`.
+pub fn set_name(name: &CStr) {
+    // A name is all that would be missing.
+    let _ = nix::sys::prctl::set_name(name);
 }
 
 /// The effective user.

@@ -1,0 +1,259 @@
+//! What the tests share: a daemon with a managed file system, an application, readers.
+
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use dmapi::model::{
+    Answer, Event, EventBody, EventSet, EventType, FsId, Handle, Kinds, OpenFor, Region, Right,
+    SessionId, Token,
+};
+use dmapi::proto::{Call, Reply, Request, Target};
+
+use crate::common::{self, LoopFs};
+use crate::support::{self, Client, Daemon};
+
+pub const BYTES: usize = 300_000;
+
+pub fn content() -> Vec<u8> {
+    (0..BYTES).map(|at| (at % 251) as u8 + 1).collect()
+}
+
+/// A daemon with one managed file system, and an application.
+pub struct Service {
+    pub daemon: Daemon,
+    pub fs: LoopFs,
+    pub client: Client,
+    pub session: SessionId,
+    pub id: FsId,
+}
+
+pub fn dmctl(daemon: &Daemon, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_dmctl"))
+        .args(arguments)
+        .env("DMAPI_SOCKET", daemon.socket())
+        .output()
+        .expect("dmctl runs")
+}
+
+/// Tests run one after another: a descriptor that one leaves to a starting child, until that execs, would
+/// be an open file to another.
+pub fn serial() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[track_caller]
+pub fn good(output: &Output) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+}
+
+pub fn text(path: &Path) -> &str {
+    path.to_str().expect("temporary names are text")
+}
+
+impl Service {
+    pub fn start() -> Option<Self> {
+        Self::start_with(&[])
+    }
+
+    pub fn start_with(environment: &[(&str, &str)]) -> Option<Self> {
+        if !common::is_root() {
+            return None;
+        }
+        let fs = LoopFs::new("xfs");
+        let dir = tempfile::tempdir().expect("tempdir");
+        let daemon = Daemon::start_in(dir, &support::program(), environment);
+        let path = fs.path();
+        good(&dmctl(&daemon, &["manage", text(&path)]));
+        let mut client = daemon.client();
+        let session = client.create_session("recall");
+        let id = fs.open().fs;
+        let mut service = Self {
+            daemon,
+            fs,
+            client,
+            session,
+            id,
+        };
+        service.take(&[EventType::Read, EventType::Write, EventType::Truncate]);
+        Some(service)
+    }
+
+    pub fn take(&mut self, events: &[EventType]) {
+        let target = self.target(Handle::Fs(self.id));
+        let request = Request::SetDisposition {
+            target,
+            events: EventSet::of(events),
+            mask: EventSet((1 << 23) - 1),
+        };
+        assert_eq!(self.client.ask(request), Ok(Reply::Nothing));
+    }
+
+    pub fn target(&self, handle: Handle) -> Target {
+        self.target_with(handle, None)
+    }
+
+    pub fn target_with(&self, handle: Handle, token: Option<Token>) -> Target {
+        Target {
+            session: self.session,
+            handle,
+            token,
+        }
+    }
+
+    /// A resident file with the content.
+    pub fn file(&mut self, name: &str) -> Handle {
+        let path = self.fs.join(name);
+        std::fs::write(&path, content()).expect("written");
+        let file = std::fs::File::open(&path).expect("opened");
+        file.sync_all().expect("synced");
+        self.fs.open().handle_of(file.as_fd()).expect("its handle")
+    }
+
+    /// A migrated file: its blocks are gone, every access is an event.
+    pub fn stub(&mut self, name: &str) -> Handle {
+        let handle = self.file(name);
+        self.guard(handle, 7);
+        let target = self.target(handle);
+        let punch = Request::PunchHole {
+            target,
+            offset: 0,
+            length: 0,
+        };
+        assert_eq!(self.client.ask(punch), Ok(Reply::Nothing));
+        handle
+    }
+
+    pub fn guard(&mut self, handle: Handle, flags: u32) {
+        let target = self.target(handle);
+        let region = Region {
+            offset: 0,
+            size: 0,
+            flags,
+            opaque: 0,
+        };
+        let regions = if flags == 0 { vec![] } else { vec![region] };
+        let sync = true;
+        let request = Request::SetRegions {
+            target,
+            regions,
+            sync,
+        };
+        assert_eq!(self.client.ask(request), Ok(Reply::Exact(true)));
+    }
+
+    pub fn next_event(&mut self) -> Event {
+        let events = self
+            .client
+            .get_events(self.session, true)
+            .expect("an event");
+        assert_eq!(events.len(), 1);
+        events.into_iter().next().expect("one")
+    }
+
+    /// Brings the data back and answers.
+    pub fn recall(&mut self, event: &Event) {
+        let EventBody::Data { handle, .. } = event.body else {
+            panic!("{event:?}");
+        };
+        let enter = Request::Enter {
+            target: self.target(handle),
+            right: Right::Exclusive,
+            kinds: Kinds::REGULAR,
+            open: OpenFor::Write,
+        };
+        let entered = self.client.ask(enter);
+        assert_eq!(
+            entered,
+            Ok(Reply::Entered {
+                kind: Kinds::REGULAR
+            })
+        );
+        let file: OwnedFd = self.client.received.take().expect("a descriptor");
+        let file = std::fs::File::from(file);
+        file.write_all_at(&content(), 0).expect("written");
+        file.sync_all().expect("synced");
+        drop(file);
+        self.client.send(&Call::Leave).expect("sent");
+        self.guard(handle, 0);
+        self.answer(event, Answer::Continue);
+    }
+
+    pub fn answer(&mut self, event: &Event, answer: Answer) {
+        let respond = Request::RespondEvent {
+            session: self.session,
+            token: event.token.expect("it is synchronous"),
+            answer,
+        };
+        assert_eq!(self.client.ask(respond), Ok(Reply::Nothing));
+    }
+
+    pub fn reader(&self, name: &str) -> Reader {
+        Reader::start(&self.fs.join(name))
+    }
+
+    /// Unmounts and ends the daemon: the reverse of start.
+    pub fn end(self) {
+        let path = self.fs.path();
+        let unmounted = dmctl(&self.daemon, &["umount", text(&path)]);
+        good(&unmounted);
+        self.daemon.status();
+    }
+}
+
+/// A user that reads a file from its beginning to its end.
+pub struct Reader {
+    pub child: Child,
+    pub output: Option<std::thread::JoinHandle<Vec<u8>>>,
+}
+
+impl Reader {
+    pub fn start(path: &Path) -> Self {
+        let mut child = Command::new("cat")
+            .arg(path)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("cat runs");
+        let mut stdout = child.stdout.take().expect("a pipe");
+        let output = std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            stdout.read_to_end(&mut bytes).expect("read");
+            bytes
+        });
+        Self {
+            child,
+            output: Some(output),
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits in an access, and has got nothing.
+    pub fn is_blocked(&mut self) {
+        assert_eq!(self.child.try_wait().expect("it is ours"), None);
+        let wchan = std::fs::read_to_string(format!("/proc/{}/wchan", self.pid()));
+        assert!(wchan.expect("it lives").contains("fanotify"));
+    }
+
+    pub fn read_everything(mut self) {
+        let output = self.output.take().expect("once");
+        let bytes = output.join().expect("read");
+        assert!(self.child.wait().expect("it ends").success());
+        assert!(bytes == content(), "{} bytes, or others", bytes.len());
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
