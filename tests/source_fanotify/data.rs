@@ -383,3 +383,26 @@ fn pending_frees_only_non_blocking_readers() {
         patient.result().is_right(100);
     });
 }
+
+#[test]
+fn a_stub_that_is_unlinked_while_somebody_waits_is_still_recalled() {
+    on_each_kind(60, |rig| {
+        let mut user = User::new();
+        rig.stub("f", SIZE);
+        rig.stub("victim", SIZE);
+        rig.file("new", 10);
+        for name in ["f", "victim"] {
+            let fd = user.open(&rig.fs.join(name), "RDONLY");
+            user.tell(&format!("pread {fd} 0 100"));
+            let event = rig.sink.next();
+            match name {
+                "f" => std::fs::remove_file(rig.private("f")),
+                _ => std::fs::rename(rig.private("new"), rig.private("victim")),
+            }
+            .expect("the name goes");
+            rig.recall(event.file());
+            rig.answer(&event, Answer::Continue);
+            user.result().is_right(100);
+        }
+    });
+}

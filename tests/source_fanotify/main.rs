@@ -1,5 +1,6 @@
 //! The fanotify source on real file systems. Needs root and Linux 6.14.
 
+mod attach;
 #[path = "../common/mod.rs"]
 mod common;
 mod data;

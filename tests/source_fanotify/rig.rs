@@ -238,15 +238,17 @@ pub fn region(offset: u64, size: u64, flags: u32) -> Region {
 
 impl Rig {
     pub fn new(kind: &'static str) -> Self {
-        Self::on(LoopFs::new(kind))
+        let fs = LoopFs::new(kind);
+        let root = std::fs::File::open(fs.path()).expect("the mount");
+        Self::with(fs, root.into(), Config::default())
     }
 
-    pub fn on(fs: LoopFs) -> Self {
+    /// With another mount of the file system than where users see it.
+    pub fn with(fs: LoopFs, mount: OwnedFd, config: Config) -> Self {
         let arena = Arc::new(Arena::create(256).expect("an arena"));
-        let source = Fanotify::new(Arc::clone(&arena), Config::default()).expect("a source");
+        let source = Fanotify::new(Arc::clone(&arena), config).expect("a source");
         let sink = Arc::new(Sink::default());
-        let dir: OwnedFd = std::fs::File::open(fs.path()).expect("the mount").into();
-        let mount = source.attach(dir).expect("it is served");
+        let mount = source.attach(mount).expect("it is served");
         Arc::clone(&source)
             .start(Arc::clone(&sink) as Arc<dyn EventSink>)
             .expect("it starts");
@@ -355,7 +357,7 @@ impl Rig {
     }
 }
 
-fn recall(source: &Fanotify, mount: &Mount, file: Handle) {
+pub fn recall(source: &Fanotify, mount: &Mount, file: Handle) {
     let fd = mount.open(file, OpenFor::Write).expect("the file opens");
     let size = fs::stat::stat(fd.as_fd()).expect("stat").size;
     let written = invisible::write_at(fd.as_fd(), mount.kind, 0, &patterns(0, size as usize), true);

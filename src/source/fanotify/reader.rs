@@ -312,32 +312,27 @@ impl Fanotify {
         file: FileId,
         state: &ObjectState,
     ) -> Verdict {
-        if slot.event.mask & FAN_PRE_ACCESS == 0 && !judge::guards_truncation(state) {
-            return Verdict::Allow; // An open changes nothing unless it truncates.
-        }
-        let call = call::call_of(slot.event.tid);
-        let operation = call::operation(&slot.event, call, file);
-        match judge::judge(operation, state, file.size) {
+        match wanted_by(slot, file, state) {
             None => Verdict::Allow,
-            Some(wanted) => Verdict::Queue(Box::new(Queued {
+            Some((wanted, call)) => Verdict::Queue(Box::new(Queued {
                 served,
                 handle,
                 wanted,
                 punches: u64::from(state.changes),
                 pid: call::process_of(slot.event.tid),
-                call: call.hash,
+                call,
             })),
         }
     }
 
-    /// A marked file system that is not served (now): files without regions pass, the others wait.
+    /// A marked file system that is not served (now): what would make an event waits, the rest passes.
     fn examine_unserved(&self, slot: &Slot, looked: &Looked, file: FileId) -> Verdict {
         match self.settle(looked, file.inode) {
-            Ok(None) => Verdict::Allow,
-            Ok(Some(_)) => {
+            Ok(Some(state)) if wanted_by(slot, file, &state).is_some() => {
                 self.hold_as_orphan(slot);
                 Verdict::Held
             }
+            Ok(_) => Verdict::Allow,
             Err(error) => {
                 tracing::error!(%error, inode = file.inode, "an access was refused");
                 Verdict::Deny(libc::EIO)
@@ -382,6 +377,16 @@ impl Fanotify {
             }
         }
     }
+}
+
+/// The event that an access to a guarded file makes, if any, and the hash of the waiting call.
+fn wanted_by(slot: &Slot, file: FileId, state: &ObjectState) -> Option<(Wanted, u64)> {
+    if slot.event.mask & FAN_PRE_ACCESS == 0 && !judge::guards_truncation(state) {
+        return None; // An open changes nothing unless it truncates.
+    }
+    let call = call::call_of(slot.event.tid);
+    let operation = call::operation(&slot.event, call, file);
+    judge::judge(operation, state, file.size).map(|wanted| (wanted, call.hash))
 }
 
 fn refuse(slot: &Slot, why: &str, error: DmError) -> Verdict {

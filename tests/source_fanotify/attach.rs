@@ -1,0 +1,145 @@
+//! File systems that come and go: before anybody can see them, without a source, one mount alone.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use dmapi::model::{Answer, EventType};
+use dmapi::source::EventSource;
+use dmapi::source::fanotify::{Config, Scope};
+use dmapi::sys::fsmount::{self, Context};
+
+use super::common::{self, LoopFs};
+use super::rig::{ALL, Rig, eventually, on_each_kind, region};
+use super::user::User;
+
+const SIZE: usize = 64 * 1024;
+
+fn root_of(fs: &LoopFs) -> OwnedFd {
+    std::fs::File::open(fs.path()).expect("the root").into()
+}
+
+fn text(path: &Path) -> CString {
+    CString::new(path.to_str().expect("text")).expect("no NUL")
+}
+
+/// A loop device for the image of an unmounted file system; it goes with the last use.
+fn loop_device(fs: &LoopFs) -> String {
+    let image = fs.path().with_file_name("image");
+    let output = std::process::Command::new("losetup")
+        .args(["--find", "--show"])
+        .arg(image)
+        .output()
+        .expect("losetup runs");
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout)
+        .expect("text")
+        .trim()
+        .to_owned()
+}
+
+/// A mount that has no place yet.
+fn detached(fs: &LoopFs) -> OwnedFd {
+    let device = loop_device(fs);
+    let context = Context::open(&CString::new(fs.kind).expect("no NUL")).expect("fsopen");
+    let made = context
+        .set(c"source", Some(&text(Path::new(&device))))
+        .and_then(|()| context.create())
+        .and_then(|()| context.mount(0));
+    // In use or not: detaches itself with the last use.
+    common::run("losetup", &["-d", &device]);
+    made.expect("a mount")
+}
+
+#[test]
+fn a_file_system_is_served_before_anybody_can_see_it() {
+    if !common::is_root() {
+        return;
+    }
+    let _one = super::rig::serial();
+    let _deadline = super::rig::Deadline::new(90);
+    for kind in common::KINDS {
+        let mut user = User::new();
+        let fs = LoopFs::new(kind);
+        fs.umount();
+        let mount = detached(&fs);
+        let rig = Rig::with(fs, mount.try_clone().expect("a copy"), Config::default());
+        rig.stub("f", SIZE);
+        fsmount::put(mount.as_fd(), &text(&rig.fs.path())).expect("it has a place");
+        drop(mount);
+        let fd = user.open(&rig.fs.join("f"), "RDONLY");
+        user.tell(&format!("pread {fd} 0 100"));
+        rig.serve(EventType::Read, (0, 100));
+        user.result().is_right(100);
+        user.get(&format!("close {fd}")).ok();
+        assert!(rig.sink.unmounted().is_empty());
+        rig.fs.umount();
+        eventually("it is noticed", || {
+            rig.sink.unmounted() == vec![rig.mount.fs]
+        });
+    }
+}
+
+#[test]
+fn a_stub_whose_file_system_is_not_served_waits_until_it_is() {
+    on_each_kind(90, |rig| {
+        let mut user = User::new();
+        let mut other = User::new();
+        rig.stub("f", SIZE);
+        rig.file("whole", SIZE);
+        let fs = rig.mount.fs;
+        rig.source.detach(fs);
+        let fd = user.open(&rig.fs.join("f"), "RDONLY");
+        user.tell(&format!("pread {fd} 0 100"));
+        let whole = other.open(&rig.fs.join("whole"), "RDONLY");
+        other.get(&format!("pread {whole} 0 100")).is_right(100);
+        eventually("one waits", || rig.source.blocked().len() == 1);
+        assert_eq!(rig.source.blocked()[0].1, user.pid());
+        rig.sink.is_empty();
+        let mount = rig.source.attach(root_of(&rig.fs)).expect("it is served");
+        let event = rig.sink.next();
+        assert_eq!((event.kind, event.range()), (EventType::Read, (0, 100)));
+        super::rig::recall(&rig.source, &mount, event.file());
+        rig.answer(&event, Answer::Continue);
+        user.result().is_right(100);
+
+        // Killed while it waits so: forgotten.
+        rig.stub("g", SIZE);
+        rig.source.detach(fs);
+        let fd = user.open(&rig.fs.join("g"), "RDONLY");
+        user.tell(&format!("pread {fd} 0 100"));
+        eventually("one waits", || rig.source.blocked().len() == 1);
+        user.kill();
+        eventually("it is forgotten", || rig.source.blocked().is_empty());
+    });
+}
+
+#[test]
+fn one_mount_alone_can_be_watched() {
+    if !common::is_root() {
+        return;
+    }
+    let _one = super::rig::serial();
+    let _deadline = super::rig::Deadline::new(60);
+    let (mut inside, mut outside) = (User::new(), User::new());
+    let fs = LoopFs::new("xfs");
+    let second = fs.path().with_file_name("second");
+    std::fs::create_dir(&second).expect("a directory");
+    // Below the directory of the image: unmounted with it.
+    let paths = [fs.path(), second.clone()].map(|path| path.to_str().expect("text").to_owned());
+    common::run("mount", &["--bind", &paths[0], &paths[1]]);
+    let config = Config {
+        scope: Scope::Mount,
+        ..Config::default()
+    };
+    let root = root_of(&fs);
+    let rig = Rig::with(fs, root, config);
+    let file = rig.file("f", SIZE);
+    rig.guard(file, &[region(0, 0, ALL)]);
+    let there = outside.open(&second.join("f"), "RDONLY");
+    outside.get(&format!("pread {there} 0 100")).is_right(100);
+    let here = inside.open(&rig.fs.join("f"), "RDONLY");
+    inside.tell(&format!("pread {here} 0 100"));
+    rig.serve(EventType::Read, (0, 100));
+    inside.result().is_right(100);
+}
