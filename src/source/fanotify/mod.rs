@@ -88,6 +88,8 @@ pub(crate) struct Served {
     object_lists: AtomicU64,
     /// Its own list, as the engine told last.
     list: AtomicU64,
+    /// New objects inherit attributes: the engine is told of each.
+    inherits: AtomicBool,
     /// Notifications that are asked for, guarded against two changes at once.
     watched: Mutex<u64>,
 }

@@ -78,6 +78,8 @@ impl Fanotify {
         let mount = Arc::clone(&served.mount);
         self.look_for_users(&served);
         self.serve(served);
+        // What new objects inherit is known from an earlier mount.
+        self.renew_list(mount.fs);
         self.release_orphans();
         Ok(mount)
     }
@@ -193,6 +195,7 @@ fn new_served(tree: OwnedFd, root: OwnedFd) -> Result<Served, DmError> {
         was_visible: AtomicBool::new(false),
         object_lists: AtomicU64::new(0),
         list: AtomicU64::new(0),
+        inherits: AtomicBool::new(false),
         watched: Mutex::new(0),
     })
 }

@@ -86,6 +86,8 @@ impl Fanotify {
         };
         let list = sink.list(fs);
         served.list.store(list.0, Ordering::Release);
+        let inherits = sink.wants_new_objects(fs);
+        served.inherits.store(inherits, Ordering::Release);
         if let Err(error) = self.watch_notes(&served) {
             tracing::error!(%error, ?fs, "events of the file system's list will be missed");
         }
@@ -95,7 +97,11 @@ impl Fanotify {
         let mut watched = lock(&served.watched);
         let events =
             served.list.load(Ordering::Acquire) | served.object_lists.load(Ordering::Acquire);
-        let wanted = notes_for(EventSet(events));
+        let new_objects = match served.inherits.load(Ordering::Acquire) {
+            true => EventType::PostCreate.bit() | EventType::PostSymlink.bit(),
+            false => 0,
+        };
+        let wanted = notes_for(EventSet(events | new_objects));
         let root = served.mount.root.as_fd();
         if wanted & !*watched != 0 {
             fanotify::watch_filesystem(self.notifications.as_fd(), root, wanted)?;
@@ -285,6 +291,12 @@ impl Passing<'_> {
         } else {
             EventType::PostCreate
         };
+        if kind != EventType::PostLink
+            && self.served.inherits.load(Ordering::Acquire)
+            && let Some(sink) = self.source.sink()
+        {
+            sink.created(parent, child, mode);
+        }
         if !self.is_listed(kind, &[parent]) {
             return;
         }
