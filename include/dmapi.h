@@ -961,8 +961,8 @@ int dm_get_config_events(void *hanp,
  * `token`: with a shared right on the file, or `DM_NO_TOKEN`. `diop`: gets the sizes in bytes.
  *
  * Returns 0, or -1 with `errno`: `EACCES` the token holds no right; `EBADF` the handle names nothing; `EFAULT` a
- * pointer is bad; `EINVAL` session or token is unknown, or the handle names no regular file; `ESRCH` the token
- * was answered.
+ * pointer is bad; `EINVAL` session or token is unknown, or the handle names no regular file; `EOPNOTSUPP` the
+ * file cannot be read past the page cache; `ESRCH` the token was answered.
  *
  * Threads: any. Blocks: with `DM_NO_TOKEN` while others hold an exclusive right. Since: DMAPI_1.0. Source: SGI.
  *

@@ -52,6 +52,7 @@ fn a_data_event_is_laid_out_as_c_has_it() {
         handle: object(9),
         offset: 4096,
         length: u64::MAX,
+        mapped: None,
     };
     let bytes = encode(&[event(EventType::Write, Some(77), body)], 6);
     assert_eq!(bytes.len(), 32 + 24 + 24);

@@ -213,7 +213,14 @@ impl Run {
                 let events = EventSet(u64::from(events) & 0x18_FFE0);
                 let session = self.session(one);
                 let handle = Handle::Fs(fs(on));
-                drop_value(model.plan_set_event_list(session, handle, None, events, ALL)?)
+                drop_value(model.plan_set_event_list(
+                    session,
+                    handle,
+                    None,
+                    events,
+                    ALL,
+                    EventSet(0),
+                )?)
             }
             Op::ReturnOnDestroy(one, on, enable) => model.plan_return_on_destroy(
                 self.session(one),
@@ -292,6 +299,7 @@ impl Run {
             handle: handle(on + 3),
             offset: 0,
             length: 1,
+            mapped: None,
         };
         let plan = self.event(on, kind, body, origin)?;
         if origin != Origin::Nobody {

@@ -110,6 +110,7 @@ impl Node {
                 handle: file(9),
                 offset: 0,
                 length: 1,
+                mapped: None,
             },
         };
         self.run(|model| {
@@ -830,7 +831,7 @@ fn a_dropped_file_system_ends_what_belongs_to_it() {
     node.right(session, FS_HANDLE, token, Right::Shared, false)
         .unwrap();
     let list = EventSet::of(&[EventType::Attribute]);
-    node.run(|model| model.plan_set_event_list(session, FS_HANDLE, None, list, ALL))
+    node.run(|model| model.plan_set_event_list(session, FS_HANDLE, None, list, ALL, EventSet(0)))
         .unwrap();
     node.run(|model| model.plan_drop_fs(FS)).unwrap();
     let origin = Origin::Source(waiting);
@@ -976,7 +977,7 @@ fn dispositions_are_not_for_objects() {
             .plan_set_disposition(session, handle, None, read, ALL)
             .map(|_| ())
     };
-    assert_eq!(set(file(4)), Err(DmError::Invalid));
+    assert_eq!(set(file(4)), Err(DmError::WrongKind));
     assert_eq!(set(Handle::Fs(FsId(1))), Err(DmError::BadHandle));
 }
 
@@ -1071,7 +1072,14 @@ fn the_list_of_a_file_system_is_read_back_and_stays_when_a_change_fails() {
     let session = node.session("list");
     let set = EventSet::of(&[EventType::Create, EventType::NoSpace]);
     assert_eq!(
-        node.run(|model| model.plan_set_event_list(session, FS_HANDLE, None, set, ALL)),
+        node.run(|model| model.plan_set_event_list(
+            session,
+            FS_HANDLE,
+            None,
+            set,
+            ALL,
+            EventSet(0)
+        )),
         Ok(set)
     );
     for kind in [
@@ -1082,7 +1090,14 @@ fn the_list_of_a_file_system_is_read_back_and_stays_when_a_change_fails() {
     ] {
         let bad = EventSet::of(&[kind]);
         assert_eq!(
-            node.run(|model| model.plan_set_event_list(session, FS_HANDLE, None, bad, ALL)),
+            node.run(|model| model.plan_set_event_list(
+                session,
+                FS_HANDLE,
+                None,
+                bad,
+                ALL,
+                EventSet(0)
+            )),
             Err(DmError::Invalid)
         );
     }
@@ -1154,7 +1169,7 @@ fn return_on_destroy_needs_a_name_and_a_file_system() {
             .map(|_| ())
     };
     assert_eq!(plan(FS_HANDLE, [0; 8]), Err(DmError::Invalid));
-    assert_eq!(plan(file(3), NAME), Err(DmError::Invalid));
+    assert_eq!(plan(file(3), NAME), Err(DmError::WrongKind));
     assert_eq!(plan(Handle::Global, NAME), Err(DmError::BadHandle));
 }
 

@@ -1,7 +1,7 @@
 //! DM attributes, file attributes, and making them durable.
 
 use super::call::{Entered, ask, tell};
-use super::dialect::{Dialect, dialect};
+use super::dialect::reading;
 use super::mounts;
 use crate::fs::{Want, attr, handle};
 use crate::model::{AttrChange, AttrMask, DmError, Inherit, Kinds, ObjectStat, Right};
@@ -103,6 +103,7 @@ pub(super) fn want(mask: AttrMask) -> Want {
         state: mask.has(AttrMask::EMASK) || mask.has(AttrMask::PMANR),
         attributes: mask.has(AttrMask::PATTR),
         dtime: mask.has(AttrMask::DTIME),
+        dtime_alone: reading().dtime_is_alone,
         change: mask.has(AttrMask::CFLAG),
         value: None,
     }
@@ -110,13 +111,14 @@ pub(super) fn want(mask: AttrMask) -> Want {
 
 /// `dm_get_fileattr`. What the mask does not name may be filled in, too.
 pub fn get_fileattr(target: &Target, mask: AttrMask) -> Result<ObjectStat, DmError> {
-    let sgi = dialect() == Dialect::Sgi;
+    let any_mask = reading().any_mask;
     let mount = mounts::mount_of(&target.handle)?;
     let entered = Entered::begin(target, Right::Shared, Kinds::OBJECT, OpenFor::Look)?;
-    if !sgi && !mask.is_within(AttrMask::READABLE) {
+    if !any_mask && !mask.is_within(AttrMask::READABLE) {
         return Err(DmError::Invalid);
     }
-    let want = if sgi { Want::ALL } else { want(mask) };
+    let mask = if any_mask { AttrMask::READABLE } else { mask };
+    let want = want(mask);
     mount.look(entered.file()?, &want)
 }
 
@@ -160,6 +162,7 @@ pub fn set_fileattr(
         ctime: time(AttrMask::CTIME, values.ctime),
         dtime: time(AttrMask::DTIME, values.dtime),
         size: size.filter(|_| mask.has(AttrMask::SIZE)),
+        dtime_alone: reading().dtime_is_alone,
     };
     tell(&Request::SetFileAttr {
         target: *target,

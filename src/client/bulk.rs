@@ -72,7 +72,7 @@ pub fn get_dirattrs(
 /// The mount of the directory; a file system has none of this kind.
 fn directory_mount(target: &Target) -> Result<Mount, DmError> {
     match target.handle {
-        Handle::Fs(_) => Err(DmError::Invalid),
+        Handle::Fs(_) => Err(DmError::WrongKind),
         handle => mounts::mount_of(&handle),
     }
 }

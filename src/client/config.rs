@@ -1,10 +1,10 @@
 //! Initialisation, limits, direct I/O.
 
 use super::call::{Entered, look};
-use super::dialect::{Dialect, dialect};
+use super::dialect::reading;
 use super::mounts;
 use super::node::{file_systems, ping};
-use super::regions::REGIONS_MAX;
+use super::regions::regions_max;
 use crate::fs::side;
 use crate::model::handle::OBJECT_HANDLE_BYTES;
 use crate::model::{DioInfo, DmError, EventSet, EventType, Handle, Kinds, Right};
@@ -40,7 +40,7 @@ pub fn get_config(handle: &Handle, flag: u32) -> Result<u64, DmError> {
         6 => side::VALUE_BYTES_MAX as u64,
         7 => mounts::mount_of(handle)?.limits.value_bytes_max,
         8 => OBJECT_HANDLE_BYTES as u64,
-        9 => u64::from(REGIONS_MAX),
+        9 => u64::from(regions_max()),
         10 => MESSAGE_BYTES_MAX as u64,
         18 => mounts::mount_of(handle)?.limits.total_bytes_max,
         // BULKALL, DTIME_OVERLOAD, LEGACY, LOCK_UPGRADE, OBJ_REF, PENDING, PERS_ATTRIBUTES, PERS_EVENTS,
@@ -55,17 +55,16 @@ pub fn get_config_events(handle: &Handle) -> Result<EventSet, DmError> {
     let entries = file_systems()?;
     let entry = entries.iter().find(|entry| Some(entry.fs) == handle.fs());
     let events = entry.ok_or(DmError::BadHandle)?.events.0;
-    let beside = EventSet::of(&[EventType::Close, EventType::User]).0;
-    Ok(EventSet(match dialect() {
-        Dialect::Standard => events | EventType::User.bit(),
-        Dialect::Sgi => events & !beside,
-    }))
+    let told = events | EventType::User.bit();
+    Ok(EventSet(told & !reading().untold.0))
 }
 
 /// `dm_get_dioinfo`.
 pub fn get_dioinfo(target: &Target) -> Result<DioInfo, DmError> {
+    let block_bytes = mounts::mount_of(&target.handle)?.block_bytes;
     let entered = Entered::begin(target, Right::Shared, Kinds::REGULAR, OpenFor::Look)?;
-    let rules = statx::direct_io(entered.file()?)?.ok_or(DmError::NotSupported)?;
+    let block_bytes = u32::try_from(block_bytes).map_err(|_| DmError::Io)?;
+    let rules = statx::direct_io(entered.file()?, block_bytes)?.ok_or(DmError::NotSupported)?;
     let largest = i32::MAX.unsigned_abs();
     Ok(DioInfo {
         memory_bytes: rules.memory_bytes,

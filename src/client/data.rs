@@ -3,7 +3,7 @@
 use std::os::fd::BorrowedFd;
 
 use super::call::{Entered, tell};
-use super::dialect::{Dialect, dialect};
+use super::dialect::reading;
 use super::mounts;
 use crate::fs::invisible::CHUNK_BYTES_MAX;
 use crate::fs::{Kept, Mount, handle, hole, stat, state};
@@ -143,7 +143,7 @@ pub fn get_allocinfo(target: &Target, offset: i64, nelem: u32) -> Result<AllocIn
     if nelem == 0 {
         return Err(DmError::Invalid);
     }
-    let sgi = dialect() == Dialect::Sgi;
+    let sgi = reading().map_is_endless;
     let block_bytes = mounts::mount_of(&target.handle)?.block_bytes;
     let entered = Entered::begin(target, Right::Shared, Kinds::REGULAR, OpenFor::Read)?;
     let file = entered.file()?;
@@ -203,15 +203,24 @@ pub fn probe_hole(target: &Target, offset: i64, length: u64) -> Result<(i64, u64
     let block_bytes = mounts::mount_of(&target.handle)?.block_bytes;
     let entered = Entered::begin(target, Right::Shared, Kinds::REGULAR, OpenFor::Look)?;
     let size = stat::stat(entered.file()?)?.size;
+    if reading().probe_keeps {
+        hole::check_within(size, offset, length)?;
+        return Ok((offset.cast_signed(), length));
+    }
     let (offset, length) = hole::probe(size, block_bytes, offset, length)?;
     Ok((i64::try_from(offset).map_err(|_| DmError::Invalid)?, length))
 }
 
 /// `dm_punch_hole`.
 pub fn punch_hole(target: &Target, offset: i64, length: u64) -> Result<(), DmError> {
+    let offset = u64::try_from(offset).map_err(|_| DmError::Invalid)?;
     tell(&Request::PunchHole {
         target: *target,
-        offset: u64::try_from(offset).map_err(|_| DmError::Invalid)?,
+        offset,
         length,
+    })
+    .map_err(|error| match error {
+        DmError::Again => reading().unaligned_punch,
+        other => other,
     })
 }

@@ -1,6 +1,7 @@
 //! Dispositions, event lists, return-on-destroy, mount information.
 
 use super::call::{ask, tell};
+use super::dialect::reading;
 use crate::model::event::EVENT_MAX;
 use crate::model::message;
 use crate::model::{DmError, EventSet, FsId, SessionId};
@@ -14,14 +15,24 @@ fn given(maxevent: u32) -> Result<EventSet, DmError> {
     Ok(EventSet((1 << maxevent) - 1))
 }
 
+/// Is there an event among them that the dialect does not know?
+fn check(events: EventSet, given: EventSet) -> Result<(), DmError> {
+    match events.0 & given.0 & reading().refused.0 {
+        0 => Ok(()),
+        _ => Err(DmError::Invalid),
+    }
+}
+
 /// `dm_set_disp`; bits from `maxevent` on are ignored.
 pub fn set_disp(target: &Target, events: EventSet, maxevent: u32) -> Result<(), DmError> {
     let given = given(maxevent)?;
+    check(events, given)?;
     tell(&Request::SetDisposition {
         target: *target,
         events: EventSet(events.0 & given.0),
         // The session's whole set is replaced, whatever the caller's set can hold.
         mask: EventSet((1 << EVENT_MAX) - 1),
+        answers_destroy: reading().destroy_is_answered,
     })
 }
 
@@ -36,10 +47,12 @@ pub fn getall_disp(session: SessionId) -> Result<Vec<(FsId, EventSet)>, DmError>
 /// `dm_set_eventlist`; bits from `maxevent` on stay.
 pub fn set_eventlist(target: &Target, events: EventSet, maxevent: u32) -> Result<(), DmError> {
     let mask = given(maxevent)?;
+    check(events, mask)?;
     tell(&Request::SetEventList {
         target: *target,
         events: EventSet(events.0 & mask.0),
         mask,
+        extra_on_fs: reading().extra_on_fs,
     })
 }
 
@@ -57,6 +70,7 @@ pub fn set_return_on_destroy(target: &Target, name: [u8; 8], enable: bool) -> Re
         target: *target,
         name,
         enable,
+        answers_destroy: reading().destroy_is_answered,
     })
 }
 

@@ -1,12 +1,34 @@
 //! Events and tokens.
 
 use super::call::{Call, ask, tell};
+use super::dialect::reading;
 use crate::model::message;
-use crate::model::{Answer, DmError, Sequence, SessionId, Token};
+use crate::model::{Answer, DmError, Event, EventBody, Sequence, SessionId, Token};
 use crate::proto::{MESSAGE_BYTES_MAX, Reply, Request};
 
 /// `ev_nodeid` of a node that is alone.
 const NODE: u32 = 0;
+
+/// The messages as C sees them.
+fn encoded(events: &[Event]) -> Vec<u8> {
+    let mut events = events.to_vec();
+    if reading().mapping_is_whole {
+        events.iter_mut().for_each(tell_whole_file);
+    }
+    message::encode(&events, NODE)
+}
+
+fn tell_whole_file(event: &mut Event) {
+    if let EventBody::Data {
+        offset,
+        length,
+        mapped: Some(size),
+        ..
+    } = &mut event.body
+    {
+        (*offset, *length) = (0, *size);
+    }
+}
 
 /// Receives events (`dm_get_events`).
 ///
@@ -45,7 +67,7 @@ fn reserve_and_commit(
         let Reply::Events(events) = ask(wish)? else {
             return Err(DmError::Io);
         };
-        deliver(&message::encode(&events, NODE))?;
+        deliver(&encoded(&events))?;
         let sequences: Vec<Sequence> = events.iter().map(|event| event.sequence).collect();
         match ask(&Request::Commit { session, sequences }) {
             // The worker died and the reservation with it: nothing was taken.
@@ -85,7 +107,7 @@ pub fn move_event(from: SessionId, token: Token, to: SessionId) -> Result<Token,
 /// `dm_find_eventmsg`: the message as C sees it.
 pub fn find_eventmsg(session: SessionId, token: Token) -> Result<Vec<u8>, DmError> {
     match ask(&Request::FindEvent { session, token })? {
-        Reply::Events(events) => Ok(message::encode(&events, NODE)),
+        Reply::Events(events) => Ok(encoded(&events)),
         _ => Err(DmError::Io),
     }
 }
@@ -131,7 +153,7 @@ fn checked(data: &[u8]) -> Result<Vec<u8>, DmError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Event, EventBody, EventType, Origin};
+    use crate::model::{EventType, Origin};
 
     fn event(number: u64) -> Event {
         Event {

@@ -8,7 +8,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
 use super::call::{Entered, look};
-use super::dialect::{Dialect, dialect};
+use super::dialect::reading;
 use super::mounts;
 use super::node::file_systems;
 use crate::model::{DmError, Handle, Kinds, Right};
@@ -47,7 +47,7 @@ pub fn fd_to_handle(fd: i32) -> Result<Handle, DmError> {
 /// `dm_handle_to_path`, without NUL: relative to the root of the file system, or absolute in SGI's reading.
 pub fn handle_to_path(directory: &Handle, target: &Handle) -> Result<Vec<u8>, DmError> {
     let (dir, _) = look_at(directory, Kinds::DIRECTORY, OpenFor::Read)?;
-    let sgi = dialect() == Dialect::Sgi;
+    let sgi = reading().paths_are_absolute;
     let (_target, kind) = look_at(target, Kinds::OBJECT, OpenFor::Look)?;
     let mount = mounts::mount_of(directory)?;
     let mut path = mount.path_of(dir.as_fd())?;
@@ -86,7 +86,7 @@ fn look_at(handle: &Handle, kinds: Kinds, open: OpenFor) -> Result<(OwnedFd, Kin
         open,
     };
     look(&request).map_err(|error| match error {
-        DmError::Invalid => DmError::BadHandle,
+        DmError::WrongKind => DmError::BadHandle,
         other => other,
     })
 }

@@ -33,7 +33,7 @@ pub use config::{get_config, get_config_events, get_dioinfo, init_service};
 pub use data::{
     AllocInfo, Chunk, Transfer, get_allocinfo, probe_hole, punch_hole, read_invis, write_invis,
 };
-pub use dialect::{Dialect, dialect, set_dialect};
+pub use dialect::{Dialect, POINTS, Reading, dialect, errno, reading, set_dialect};
 pub use dispositions::{
     get_eventlist, get_mountinfo, getall_disp, set_disp, set_eventlist, set_return_on_destroy,
 };
@@ -49,7 +49,7 @@ pub use node::{
     MountArgs, answers_within, file_systems, mount, ping, prepare_unmount, status, stop, unmounted,
     upgrade,
 };
-pub use regions::{REGIONS_MAX, get_region, set_region};
+pub use regions::{get_region, regions_max, set_region};
 pub use rights::{
     downgrade_right, obj_ref_hold, obj_ref_query, obj_ref_rele, query_right, release_right,
     request_right, upgrade_right,

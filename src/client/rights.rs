@@ -1,11 +1,15 @@
 //! Rights and holds of tokens. All need a real token.
 
 use super::call::{ask, tell};
-use crate::model::{DmError, Right};
+use super::dialect::reading;
+use crate::model::{DmError, Handle, Right};
 use crate::proto::{Reply, Request, Target};
 
 /// The target with its token, or `Invalid`: `DM_NO_TOKEN` can hold nothing.
 fn with_token(target: &Target) -> Result<Target, DmError> {
+    if matches!(target.handle, Handle::Fs(_)) && !reading().fs_has_rights {
+        return Err(DmError::Invalid);
+    }
     target.token.map(|_| *target).ok_or(DmError::Invalid)
 }
 

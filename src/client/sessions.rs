@@ -1,13 +1,18 @@
 //! Sessions.
 
 use super::call::{ask, tell};
+use super::dialect::reading;
 use crate::model::{DmError, SessionId};
 use crate::proto::{Reply, Request};
 
 /// `dm_create_session`: `old` `None` makes a new one, else it is assumed. `info` has no NUL.
 pub fn create_session(old: Option<SessionId>, info: &[u8]) -> Result<SessionId, DmError> {
     let info = info.to_vec();
-    match ask(&Request::CreateSession { old, info })? {
+    let request = match old {
+        Some(session) if reading().session_keeps_id => Request::RenameSession { session, info },
+        _ => Request::CreateSession { old, info },
+    };
+    match ask(&request)? {
         Reply::Session(session) => Ok(session),
         _ => Err(DmError::Io),
     }

@@ -12,6 +12,12 @@ impl Engine {
     pub(super) fn session_request(&self, asked: &Asked) -> Outcome {
         use Durability::{Power, Process};
         match &asked.request {
+            Request::RenameSession { session, info } => self.change(
+                asked,
+                Power,
+                |core| core.model.plan_rename_session(*session, info),
+                |()| Reply::Session(*session),
+            ),
             Request::CreateSession { old, info } => self.change(
                 asked,
                 Power,

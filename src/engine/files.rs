@@ -59,7 +59,8 @@ impl Engine {
                 target,
                 events,
                 mask,
-            } => self.set_event_list(asked, target, events, mask),
+                extra_on_fs,
+            } => self.set_event_list(asked, target, events, mask, extra_on_fs),
             Request::GetEventList { target } => self.get_event_list(asked, target),
             Request::SetRegions {
                 target,
@@ -186,7 +187,7 @@ impl Engine {
         let mount = self.source.mount(fs).ok_or(DmError::BadHandle)?;
         if let Handle::Fs(_) = handle {
             if !kinds.has(Kinds::FS) {
-                return Err(DmError::Invalid);
+                return Err(DmError::WrongKind);
             }
             // A descriptor of its own: callers read the directory by it.
             let fd = mount.open(handle, OpenFor::Look)?;
@@ -196,7 +197,7 @@ impl Engine {
         let fd = mount.open(handle, OpenFor::Look)?;
         let kind = handle::kind_of(fd.as_fd())?;
         if !kinds.has(kind) {
-            return Err(DmError::Invalid);
+            return Err(DmError::WrongKind);
         }
         Ok(Opened { mount, fd, kind })
     }
@@ -254,6 +255,7 @@ impl Engine {
         target: Target,
         events: EventSet,
         mask: EventSet,
+        extra_on_fs: EventSet,
     ) -> Outcome {
         if !matches!(target.handle, Handle::Object { .. }) {
             return self.guarded(asked, target, Right::Exclusive, |core, out, asked| {
@@ -262,9 +264,14 @@ impl Engine {
                     handle,
                     token,
                 } = target;
-                let plan = core
-                    .model
-                    .plan_set_event_list(session, handle, token, events, mask);
+                let plan = core.model.plan_set_event_list(
+                    session,
+                    handle,
+                    token,
+                    events,
+                    mask,
+                    extra_on_fs,
+                );
                 carry_out(core, out, asked, Durability::Power, plan, |_| {
                     Reply::Nothing
                 })

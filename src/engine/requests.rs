@@ -51,6 +51,7 @@ impl Engine {
         match &asked.request {
             Request::Ping => Ok(Reply::Nothing).into(),
             Request::CreateSession { .. }
+            | Request::RenameSession { .. }
             | Request::DestroySession { .. }
             | Request::GetAllSessions
             | Request::QuerySession { .. }

@@ -1,8 +1,9 @@
 //! Requests on dispositions, rights and holds.
 
+use super::core::Core;
 use super::requests::{Durability, carry_out};
 use super::{Asked, Engine, Outcome};
-use crate::model::{DmError, Right};
+use crate::model::{DmError, EventType, Handle, Plan, Right};
 use crate::proto::{Reply, Request, Target};
 
 impl Engine {
@@ -13,6 +14,7 @@ impl Engine {
                 target,
                 events,
                 mask,
+                answers_destroy,
             } => self.guarded(asked, target, Right::Exclusive, |core, out, asked| {
                 let Target {
                     session,
@@ -22,12 +24,15 @@ impl Engine {
                 let plan = core
                     .model
                     .plan_set_disposition(session, handle, token, events, mask);
+                let with_destroy = events.has(EventType::Destroy);
+                let plan = core.with_destroy(plan, handle, with_destroy, answers_destroy);
                 carry_out(core, out, asked, Power, plan, |()| Reply::Nothing)
             }),
             Request::SetReturnOnDestroy {
                 target,
                 name,
                 enable,
+                answers_destroy,
             } => self.guarded(asked, target, Right::Exclusive, |core, out, asked| {
                 let Target {
                     session,
@@ -37,6 +42,7 @@ impl Engine {
                 let plan = core
                     .model
                     .plan_return_on_destroy(session, handle, token, name, enable);
+                let plan = core.with_destroy(plan, handle, enable, answers_destroy);
                 carry_out(core, out, asked, Power, plan, |()| Reply::Nothing)
             }),
             Request::GetMountInfo { target } => {
@@ -189,5 +195,23 @@ impl Engine {
     fn look_up(&self, target: &Target) -> Result<(), DmError> {
         self.lock().model.check_call(target.session, target.token)?;
         self.object_lives(target.handle)
+    }
+}
+
+impl Core {
+    /// Whoever takes DESTROY says whether it answers.
+    fn with_destroy(
+        &self,
+        plan: Result<Plan<()>, DmError>,
+        handle: Handle,
+        takes_destroy: bool,
+        answers: bool,
+    ) -> Result<Plan<()>, DmError> {
+        let mut plan = plan?;
+        if let (Handle::Fs(fs), true) = (handle, takes_destroy) {
+            plan.records
+                .extend(self.model.destroy_answered(fs, answers));
+        }
+        Ok(plan)
     }
 }

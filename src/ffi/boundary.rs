@@ -12,6 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use nix::errno::Errno;
 
 use super::memory;
+use crate::client;
 use crate::model::DmError;
 
 /// Runs the body of an exported function: no panic gets out, and errno is set as the last thing.
@@ -24,7 +25,7 @@ pub(super) fn dm_call_or<T>(failed: T, body: impl FnOnce() -> Result<T, DmError>
     let outcome = catch_unwind(AssertUnwindSafe(body)).unwrap_or(Err(DmError::Io));
     outcome.unwrap_or_else(|error| {
         // Last: what was dropped above may have changed errno.
-        Errno::from_raw(error.errno()).set();
+        Errno::from_raw(client::errno(error)).set();
         failed
     })
 }

@@ -178,7 +178,8 @@ pub unsafe extern "C" fn dm_get_dirattrs(
     dm_call(|| {
         let target = target(sid, hanp, hlen, token)?;
         let out = OutBuffer::new(bufp, buflen, rlenp, RECORD_ALIGN)?;
-        let records = Records::new(out.room(), mask);
+        let mut records = Records::new(out.room(), mask);
+        records.must_store_one = out.room() == 0 && client::reading().no_room_fails;
         scan(records, locp, &out, |location, store| {
             client::get_dirattrs(&target, AttrMask(mask), location, store)
         })

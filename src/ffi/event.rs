@@ -13,7 +13,7 @@ use super::types::{
     dm_sessid_t, dm_timestruct_t, dm_token_t, dm_vardata_t,
 };
 use crate::client;
-use crate::client::{Dialect, MESSAGE_BYTES_MAX};
+use crate::client::MESSAGE_BYTES_MAX;
 use crate::model::{Answer, DmError, EventSet, Handle};
 
 /// Messages are read in place, so the caller's buffer must be aligned for them.
@@ -43,9 +43,9 @@ impl EventSetOut {
     /// Stores a set that has no event from `needed` on. 0, as the calls return.
     pub(super) fn give(&self, events: EventSet, needed: u32) -> Result<c_int, DmError> {
         if self.room < needed {
-            return self.count.needed(match client::dialect() {
-                Dialect::Standard => Err(DmError::need(needed as usize)),
-                Dialect::Sgi => Err(DmError::Invalid),
+            return self.count.needed(match client::reading().small_set {
+                DmError::TooBig { .. } => Err(DmError::need(needed as usize)),
+                error => Err(error),
             });
         }
         self.set.set(events.0)?;
@@ -398,10 +398,10 @@ pub unsafe extern "C" fn dm_get_eventlist(
         let target = target(sid, hanp, hlen, token)?;
         let out = EventSetOut::new(nelem, eventsetp, nelemp)?;
         let events = client::get_eventlist(&target)?;
-        match client::dialect() {
-            Dialect::Standard => out.give(events, u64::BITS - events.0.leading_zeros()),
-            Dialect::Sgi => out.give_cut(events),
+        if client::reading().list_is_cut {
+            return out.give_cut(events);
         }
+        out.give(events, u64::BITS - events.0.leading_zeros())
     })
 }
 

@@ -6,7 +6,6 @@ use super::arguments::target;
 use super::boundary::{Out, OutArray, dm_call, dm_version, read_array};
 use super::types::{dm_boolean_t, dm_region_t, dm_sessid_t, dm_token_t};
 use crate::client;
-use crate::client::REGIONS_MAX;
 use crate::model::{DmError, Region};
 
 fn from_c(region: dm_region_t) -> Region {
@@ -71,7 +70,7 @@ fn set_region(
     exactflagp: *mut dm_boolean_t,
     sync: bool,
 ) -> Result<c_int, DmError> {
-    if nelem > REGIONS_MAX {
+    if nelem > client::regions_max() {
         return Err(DmError::TooBig { need: None });
     }
     let target = target(sid, hanp, hlen, token)?;

@@ -101,6 +101,11 @@ fn reaches_end(size: u64, offset: u64, length: u64) -> Result<bool, DmError> {
     }
 }
 
+/// `TooBig` if the range reaches past the end of the file.
+pub fn check_within(size: u64, offset: u64, length: u64) -> Result<(), DmError> {
+    reaches_end(size, offset, length).map(drop)
+}
+
 /// What a punch of this range can free exactly (`dm_probe_hole`): (offset, length), length 0: to the end.
 pub fn probe(size: u64, block_bytes: u64, offset: u64, length: u64) -> Result<(u64, u64), DmError> {
     let to_end = reaches_end(size, offset, length)?;

@@ -208,7 +208,7 @@ impl Mount {
         if want.attributes {
             shown.has_attributes = marks.has_attributes;
         }
-        if want.dtime && marks.has_attributes {
+        if want.dtime && (marks.has_attributes || want.dtime_alone) {
             shown.dtime = attr::dtime(&state, raw.ctime).0;
         }
         if want.change {
@@ -258,8 +258,13 @@ pub fn set(fd: BorrowedFd<'_>, change: &AttrChange) -> Result<(), DmError> {
         let (atime, mtime) = (time(change.atime), time(mtime));
         utimensat(AT_FDCWD, path.as_str(), &atime, &mtime, flags).map_err(dm)?;
     }
-    if let Some(dtime_before) = dtime_before {
-        let dtime = change.ctime.or(change.dtime).unwrap_or(dtime_before);
+    let wished = change.ctime.or(change.dtime);
+    let dtime = match dtime_before {
+        Some(before) => Some(wished.unwrap_or(before)),
+        None if change.dtime_alone => wished,
+        None => None,
+    };
+    if let Some(dtime) = dtime {
         state::update(fd, |state| state.dtime = Some(dtime))?;
     }
     Ok(())

@@ -44,6 +44,8 @@ pub enum DmError {
     NoSpace,
     /// `ENOSYS`.
     NotImplemented,
+    /// `EINVAL`, in the SGI dialect `EOPNOTSUPP`: the call does not work on objects of this kind.
+    WrongKind,
     /// `ENOTCONN`: no daemon serves this node.
     NoService,
     /// `EOPNOTSUPP`.
@@ -77,7 +79,7 @@ impl DmError {
             Self::BadAddress => 14,
             Self::Busy => 16,
             Self::Exists => 17,
-            Self::Invalid => 22,
+            Self::Invalid | Self::WrongKind => 22,
             Self::FileTooBig => 27,
             Self::NoSpace => 28,
             Self::NotImplemented => 38,

@@ -204,6 +204,8 @@ pub enum EventBody {
         offset: u64,
         /// Bytes of the operation; 0 for TRUNCATE.
         length: u64,
+        /// The size of the file, if it is a mapping that is made.
+        mapped: Option<u64>,
     },
     /// `dm_namesp_event_t`.
     Namespace(NamespaceBody),

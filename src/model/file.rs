@@ -79,6 +79,8 @@ pub struct AttrChange {
     pub ctime: Option<(i64, u32)>,
     pub dtime: Option<(i64, u32)>,
     pub size: Option<u64>,
+    /// `dtime` is kept also for an object without DM attributes.
+    pub dtime_alone: bool,
 }
 
 /// Which kinds of object a call takes (reference section 2.0, "Kinds").

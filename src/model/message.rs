@@ -147,6 +147,7 @@ fn body(body: &EventBody) -> Vec<u8> {
             handle,
             offset,
             length,
+            ..
         } => {
             let mut buffer = Body::new(data::BYTES);
             put_u64(&mut buffer.bytes, data::OFFSET, *offset);

@@ -112,6 +112,10 @@ pub enum Record {
     InheritSet { fs: FsId, inherit: Inherit },
     /// `dm_clear_inherit`: new objects of no kind get the attribute any more.
     InheritCleared { fs: FsId, name: [u8; 8] },
+    /// Do DESTROY events of the file system have a token from now on?
+    DestroyAnswered { fs: FsId, answered: bool },
+    /// A session was assumed under its own id.
+    SessionRenamed { session: SessionId, info: Vec<u8> },
 }
 
 /// What one append of the journal holds: applied whole or not at all.

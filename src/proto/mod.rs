@@ -112,6 +112,11 @@ pub enum Request {
         old: Option<SessionId>,
         info: Vec<u8>,
     },
+    /// The session is assumed under its own id: it gets another string.
+    RenameSession {
+        session: SessionId,
+        info: Vec<u8>,
+    },
     DestroySession {
         session: SessionId,
     },
@@ -169,6 +174,8 @@ pub enum Request {
         target: Target,
         events: EventSet,
         mask: EventSet,
+        /// DESTROY events have a token and must be answered.
+        answers_destroy: bool,
     },
     GetAllDispositions {
         session: SessionId,
@@ -178,6 +185,8 @@ pub enum Request {
         target: Target,
         events: EventSet,
         mask: EventSet,
+        /// Events that the list of a file system may have besides.
+        extra_on_fs: EventSet,
     },
     GetEventList {
         target: Target,
@@ -186,6 +195,8 @@ pub enum Request {
         target: Target,
         name: [u8; 8],
         enable: bool,
+        /// As of `SetDisposition`.
+        answers_destroy: bool,
     },
 
     /// `mode`: as of `dm_set_inherit`.

@@ -76,11 +76,18 @@ pub fn place(fd: BorrowedFd<'_>) -> io::Result<Place> {
     })
 }
 
-/// The alignment of direct I/O on a file; `None` if it is not possible.
-pub fn direct_io(fd: BorrowedFd<'_>) -> io::Result<Option<DirectIo>> {
+/// The alignment of direct I/O on a file; `None` if it is not possible. A file system that does not tell
+/// (btrfs) wants whole blocks.
+pub fn direct_io(fd: BorrowedFd<'_>, block_bytes: u32) -> io::Result<Option<DirectIo>> {
     let found = statx(fd, STATX_DIOALIGN)?;
-    let known = found.stx_mask & STATX_DIOALIGN != 0 && found.stx_dio_offset_align != 0;
-    Ok(known.then_some(DirectIo {
+    if found.stx_mask & STATX_DIOALIGN == 0 {
+        return Ok(Some(DirectIo {
+            memory_bytes: block_bytes,
+            offset_bytes: block_bytes,
+        }));
+    }
+    let is_possible = found.stx_dio_offset_align != 0;
+    Ok(is_possible.then_some(DirectIo {
         memory_bytes: found.stx_dio_mem_align,
         offset_bytes: found.stx_dio_offset_align,
     }))

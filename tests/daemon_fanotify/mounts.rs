@@ -55,6 +55,7 @@ fn mount_and_unmount_are_offered_to_their_handlers() {
         },
         events: EventSet::of(&[EventType::Mount]),
         mask: everything,
+        answers_destroy: false,
     };
     assert_eq!(client.ask(interest), Ok(Reply::Nothing));
     let mount = |daemon: &Daemon| {
@@ -124,12 +125,14 @@ fn mount_and_unmount_are_offered_to_their_handlers() {
             target,
             events,
             mask,
+            answers_destroy: false,
         };
         assert_eq!(client.ask(disposition), Ok(Reply::Nothing));
         let list = Request::SetEventList {
             target,
             events,
             mask,
+            extra_on_fs: EventSet(0),
         };
         assert_eq!(client.ask(list), Ok(Reply::Nothing));
     }

@@ -46,6 +46,7 @@ fn lists_of_objects_and_file_systems_are_kept() {
         target: service.target(handle),
         events: EventSet::of(events),
         mask: ALL,
+        extra_on_fs: EventSet(0),
     };
     let get = |service: &Service, handle| Request::GetEventList {
         target: service.target(handle),
@@ -108,12 +109,14 @@ fn a_destroyed_file_leaves_its_attribute() {
         target: service.target(Handle::Fs(service.id)),
         name,
         enable: true,
+        answers_destroy: false,
     };
     assert_eq!(service.client.ask(request), Ok(Reply::Nothing));
     let request = Request::SetEventList {
         target: service.target(listed),
         events: EventSet::of(&[EventType::Destroy]),
         mask: ALL,
+        extra_on_fs: EventSet(0),
     };
     assert_eq!(service.client.ask(request), Ok(Reply::Nothing));
     // The list of a file that is gone is known to the daemon alone, also to the next worker.

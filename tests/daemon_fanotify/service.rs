@@ -90,6 +90,7 @@ impl Service {
             target,
             events: EventSet::of(events),
             mask: EventSet((1 << 23) - 1),
+            answers_destroy: false,
         };
         assert_eq!(self.client.ask(request), Ok(Reply::Nothing));
     }

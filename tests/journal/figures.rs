@@ -56,6 +56,7 @@ fn event(number: u32) -> Entry {
                     },
                     offset: 0,
                     length: 4096,
+                    mapped: None,
                 },
                 origin: Origin::Source(Serial(u64::from(number))),
                 pid: 1,

@@ -175,6 +175,11 @@ impl<'a> BulkScan<'a> {
             block_bytes: self.block_bytes_shown as u32,
             blocks: raw.blocks * (self.mount.block_bytes / 512),
             generation: raw.generation,
+            dtime: if self.want.dtime && self.want.dtime_alone {
+                raw.ctime
+            } else {
+                0
+            },
             ..ObjectStat::default()
         })
     }

@@ -36,6 +36,8 @@ pub struct Want {
     pub attributes: bool,
     /// `dtime` (DM_AT_DTIME).
     pub dtime: bool,
+    /// `dtime` also of objects without DM attributes: ctime, or what was set.
+    pub dtime_alone: bool,
     /// `change` (DM_AT_CFLAG).
     pub change: bool,
     /// `Found::value`: this DM attribute (`dm_get_bulkall`).
@@ -48,6 +50,7 @@ impl Want {
         state: true,
         attributes: true,
         dtime: true,
+        dtime_alone: false,
         change: true,
         value: None,
     };

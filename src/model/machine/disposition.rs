@@ -31,6 +31,8 @@ const ON_FS: EventSet = EventSet(
 /// READ, WRITE, TRUNCATE: managed regions enable them, never a list.
 const BY_REGION: EventSet =
     EventSet(EventType::Read.bit() | EventType::Write.bit() | EventType::Truncate.bit());
+/// Events that some dialect takes in the list of a file system, and nothing produces because of that.
+const LENT: EventSet = EventSet(BY_REGION.0 | EventType::Debut.bit());
 /// Events whose disposition a session may hold on a file system. DEBUT is accepted and never made.
 const DISPOSABLE: EventSet = EventSet(ON_FS.0 | BY_REGION.0 | EventType::Debut.bit());
 /// All that a caller's set can hold.
@@ -76,7 +78,7 @@ impl Model {
             Handle::Global => return Err(DmError::BadHandle),
             Handle::Object { fs, .. } => {
                 self.file_system(fs)?;
-                return Err(DmError::Invalid);
+                return Err(DmError::WrongKind);
             }
             Handle::Fs(fs) => fs,
         };
@@ -149,7 +151,8 @@ impl Model {
         self.dispositions.get((fs, kind)).copied()
     }
 
-    /// `dm_set_eventlist` on a file system; the value is the new list.
+    /// `dm_set_eventlist` on a file system; the value is the new list. `extra`: events that the dialect of the
+    /// caller takes besides.
     pub fn plan_set_event_list(
         &self,
         session: SessionId,
@@ -157,6 +160,7 @@ impl Model {
         token: Option<Token>,
         events: EventSet,
         mask: EventSet,
+        extra: EventSet,
     ) -> Result<Plan<EventSet>, DmError> {
         if handle == Handle::Global {
             self.check_call(session, token)?;
@@ -164,7 +168,9 @@ impl Model {
         }
         let fs = self.check_fs_call(session, handle, token, Right::Exclusive)?;
         let old = self.file_system(fs)?.list;
-        let list = changed_list(Kinds::FS, old, events, mask)?;
+        // Regions enable no events of a file system: all bits are its list's own.
+        let plain = changed_list(Kinds::FS, old, EventSet(events.0 & !extra.0), mask)?;
+        let list = EventSet(plain.0 & !(mask.0 & LENT.0) | events.0 & mask.0 & extra.0);
         let record = Record::EventListSet { fs, events: list };
         Ok(Plan::one(record, list))
     }
@@ -205,6 +211,12 @@ impl Model {
             Record::ReturnOnDestroySet { fs, registration },
             (),
         ))
+    }
+
+    /// The record that says whether DESTROY events of a file system are answered, if that changes.
+    pub fn destroy_answered(&self, fs: FsId, answered: bool) -> Option<Record> {
+        let row = self.file_systems.get(fs)?;
+        (row.destroy_is_answered != answered).then_some(Record::DestroyAnswered { fs, answered })
     }
 
     /// The attribute that a DESTROY event of the file system carries.
@@ -276,6 +288,13 @@ impl Model {
         let wanted = |kind| mask.has(kind) && events.has(kind);
         self.take_waiting(fs, wanted, session, effects);
         effects.push(Effect::InterestChanged { fs });
+        Ok(())
+    }
+
+    pub(super) fn destroy_answered_set(&mut self, fs: FsId, answered: bool) -> Result<(), Corrupt> {
+        let mut row = self.fs_row(fs)?.clone();
+        row.destroy_is_answered = answered;
+        self.file_systems.insert(fs, row);
         Ok(())
     }
 

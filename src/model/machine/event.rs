@@ -66,7 +66,7 @@ impl Model {
     /// Queues an event of a file system. Whether a list or region enables it is the source's to know.
     /// `EBADF` where the file system is not served.
     pub fn plan_event(&self, new: NewEvent) -> Result<Plan<Fate>, DmError> {
-        self.file_system(new.fs)?;
+        let file_system = self.file_system(new.fs)?;
         if let Origin::Source(serial) = new.origin
             && let Some(&sequence) = self.serials.get(serial)
         {
@@ -86,7 +86,9 @@ impl Model {
         };
         let records = match fate {
             Fate::Queued { .. } | Fate::Waits { .. } => {
-                let token = (!kind.is_asynchronous()).then(|| self.next_token());
+                let is_answered = !kind.is_asynchronous()
+                    || kind == EventType::Destroy && file_system.destroy_is_answered;
+                let token = is_answered.then(|| self.next_token());
                 vec![Record::EventQueued {
                     session,
                     fs: Some(fs),

@@ -61,6 +61,7 @@ impl Model {
                 mount: mount.clone(),
                 list: EventSet::default(),
                 return_on_destroy: None,
+                destroy_is_answered: false,
             },
         );
         effects.push(Effect::InterestChanged { fs });

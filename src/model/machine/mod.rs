@@ -133,6 +133,8 @@ pub struct FileSystem {
     pub list: EventSet,
     /// Who gets which attribute when an object dies.
     pub return_on_destroy: Option<(SessionId, [u8; 8])>,
+    /// DESTROY events have a token.
+    pub destroy_is_answered: bool,
 }
 
 /// What a token has on a handle.
@@ -309,6 +311,8 @@ impl Model {
             }
             Record::InheritSet { fs, inherit } => self.inherit_set(*fs, *inherit, effects),
             Record::InheritCleared { fs, name } => self.inherit_cleared(*fs, *name, effects),
+            Record::DestroyAnswered { fs, answered } => self.destroy_answered_set(*fs, *answered),
+            Record::SessionRenamed { session, info } => self.session_renamed(*session, info),
             Record::EventUnwanted { fs, kind } => {
                 let count = self.unwanted.get((*fs, *kind)).copied().unwrap_or(0);
                 self.unwanted.insert((*fs, *kind), count.saturating_add(1));

@@ -31,6 +31,20 @@ impl Model {
         Ok(Plan::one(record, new))
     }
 
+    /// `dm_create_session` of the GPFS dialect with an old id: that stays.
+    pub fn plan_rename_session(
+        &self,
+        session: SessionId,
+        info: &[u8],
+    ) -> Result<Plan<()>, DmError> {
+        if info.len() > SESSION_INFO_BYTES_MAX {
+            return Err(DmError::TooBig { need: None });
+        }
+        self.check_session(session)?;
+        let info = info.to_vec();
+        Ok(Plan::one(Record::SessionRenamed { session, info }, ()))
+    }
+
     /// `dm_destroy_session`. Whether a getter waits is the engine's to check (`EBUSY` too).
     pub fn plan_destroy_session(&self, session: SessionId) -> Result<Plan<()>, DmError> {
         self.check_session(session)?;
@@ -111,6 +125,19 @@ impl Model {
                 wants_mounts: false,
             },
         )
+    }
+
+    pub(super) fn session_renamed(
+        &mut self,
+        session: SessionId,
+        info: &[u8],
+    ) -> Result<(), Corrupt> {
+        let row = Session {
+            info: info.to_vec(),
+            ..self.session_row(session)?.clone()
+        };
+        self.sessions.insert(session, row);
+        Ok(())
     }
 
     pub(super) fn session_assumed(

@@ -39,6 +39,13 @@ pub struct Operation {
     pub length: u64,
 }
 
+impl Operation {
+    /// Is it a mapping that is made?
+    pub fn is_mapping(&self) -> bool {
+        matches!(self.access, Access::MapRead | Access::MapWrite)
+    }
+}
+
 /// The event that is to be queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted {

@@ -86,6 +86,8 @@ pub(super) struct Queued {
     served: Arc<Served>,
     handle: Handle,
     wanted: Wanted,
+    /// The size of the file, if it is a mapping that is made.
+    mapped: Option<u64>,
     punches: u64,
     pid: u32,
     call: u64,
@@ -196,6 +198,7 @@ impl Fanotify {
             handle: queued.handle,
             offset,
             length,
+            mapped: queued.mapped,
         };
         sink.queue(queued.served.mount.fs, kind, body, Some(serial), queued.pid);
     }
@@ -318,6 +321,7 @@ impl Fanotify {
                 served,
                 handle,
                 wanted,
+                mapped: operation.is_mapping().then_some(file.size),
                 punches: u64::from(state.changes),
                 pid: call::process_of(slot.event.tid),
                 call,
