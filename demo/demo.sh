@@ -40,7 +40,7 @@ prepare_data() {
   while IFS= read -r -d '' file; do
     cp -p "$file" "$work/pool/$(printf '%03d' $n)-$(basename "$file")"
     n=$((n + 1))
-  done < <(find "$source" -xdev -type f -readable -size +3k -size -3000k -print0 | sort -z |
+  done < <(find "$source" -xdev -type f -readable -size +16k -size -3000k -print0 | sort -z |
     awk -v RS='\0' -v ORS='\0' -v want=$FILES '{line[NR] = $0}
       END {step = NR / want; if (step < 1) step = 1; for (i = 1; i <= NR && n < want; i += step) {print line[int(i)]; n++}}')
   head -c $BIG_BYTES /dev/urandom >"$work/pool/big.bin"

@@ -89,7 +89,7 @@ end_work() {
   for ((i = ${#owned_loops[@]} - 1; i >= 0; i--)); do
     losetup -d "${owned_loops[i]}"
   done
-  if [ -n "$work" ] && [ -z "$keep_work" ]; then
+  if [ -n "$work" ] && [ -z "$keep_work" ] && [ -z "${DEMO_KEEP:-}" ]; then
     rm -rf "$work"
   fi
   exit "$status"

@@ -112,8 +112,15 @@ const char *hsm_state_name(enum hsm_state state);
 /* The file's number, for messages about a file whose name is not known. */
 unsigned long long hsm_inode(struct hsm_handle handle);
 
+/*
+ * One region with `flags` over the whole file, or none. Durable at once, or (`_later`) with the next sync or punch of
+ * the file: where a power loss in between leaves a file that is safe as well.
+ */
 int hsm_set_region(const struct hsm_context *hsm, struct hsm_handle handle, dm_token_t token,
                    unsigned flags);
+int hsm_set_region_later(const struct hsm_context *hsm, struct hsm_handle handle, dm_token_t token,
+                         unsigned flags);
+/* Durable with the next sync or punch of the file. */
 int hsm_set_entry(const struct hsm_context *hsm, struct hsm_handle handle, dm_token_t token,
                   const struct hsm_entry *entry);
 int hsm_remove_entry(const struct hsm_context *hsm, struct hsm_handle handle, dm_token_t token);

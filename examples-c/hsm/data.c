@@ -244,6 +244,7 @@ static bool local_data_is_newer(const struct hsm_context *hsm, const struct hsm_
     return touched && fully_allocated(hsm, file, token) == 1;
 }
 
+/* The region is gone for good before the object is: a stub without an object would be lost. */
 int hsm_forget_copy(const struct hsm_context *hsm, struct hsm_handle handle, dm_token_t token)
 {
     if (hsm_set_region(hsm, handle, token, DM_REGION_NOEVENT) != 0 ||
@@ -296,9 +297,12 @@ int hsm_recall(const struct hsm_context *hsm, struct hsm_handle handle, dm_token
         dm_punch_hole(hsm->sid, handle.hanp, handle.hlen, token, 0, 0);
         return error;
     }
-    /* The data is on disk before the region goes: nobody asks for it again afterwards. */
+    /*
+     * The data is on disk before the region goes: nobody asks for it again afterwards. A region that comes back by
+     * a power loss costs one more recall.
+     */
     if (dm_sync_by_handle(hsm->sid, handle.hanp, handle.hlen, token) != 0 ||
-        hsm_set_region(hsm, handle, token, DM_REGION_NOEVENT) != 0) {
+        hsm_set_region_later(hsm, handle, token, DM_REGION_NOEVENT) != 0) {
         error = errno;
         hsm_log("recall of inode %llu failed: the end of it: %s", hsm_inode(handle),
                 strerror(error));

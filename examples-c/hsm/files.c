@@ -138,12 +138,20 @@ unsigned long long hsm_inode(struct hsm_handle handle)
 int hsm_set_region(const struct hsm_context *hsm, struct hsm_handle handle, dm_token_t token,
                    unsigned flags)
 {
-    dm_region_t region;
+    /* From 0 to infinity. */
+    dm_region_t region = {.rg_flags = flags};
     dm_boolean_t exact;
-    memset(&region, 0, sizeof region); /* from 0 to infinity */
-    region.rg_flags = flags;
     return dm_set_region(hsm->sid, handle.hanp, handle.hlen, token, flags == 0 ? 0 : 1, &region,
                          &exact);
+}
+
+int hsm_set_region_later(const struct hsm_context *hsm, struct hsm_handle handle, dm_token_t token,
+                         unsigned flags)
+{
+    dm_region_t region = {.rg_flags = flags};
+    dm_boolean_t exact;
+    return dm_set_region_nosync(hsm->sid, handle.hanp, handle.hlen, token, flags == 0 ? 0 : 1,
+                                &region, &exact);
 }
 
 int hsm_set_entry(const struct hsm_context *hsm, struct hsm_handle handle, dm_token_t token,
@@ -158,13 +166,14 @@ int hsm_set_entry(const struct hsm_context *hsm, struct hsm_handle handle, dm_to
     }
     full.handle_bytes = (uint32_t)handle.hlen;
     memcpy(full.handle, handle.hanp, handle.hlen);
-    return dm_set_dmattr(hsm->sid, handle.hanp, handle.hlen, token, &name, 0, sizeof full, &full);
+    return dm_set_dmattr_nosync(hsm->sid, handle.hanp, handle.hlen, token, &name, 0, sizeof full,
+                                &full);
 }
 
 int hsm_remove_entry(const struct hsm_context *hsm, struct hsm_handle handle, dm_token_t token)
 {
     dm_attrname_t name = attribute_name();
-    if (dm_remove_dmattr(hsm->sid, handle.hanp, handle.hlen, token, 0, &name) != 0 &&
+    if (dm_remove_dmattr_nosync(hsm->sid, handle.hanp, handle.hlen, token, 0, &name) != 0 &&
         errno != ENOENT)
         return -1;
     return 0;

@@ -166,16 +166,17 @@ static bool unchanged(const struct hsm_file *before, const struct hsm_file *now,
 static void make_stub(const char *path, const struct hsm_file *file, dm_token_t token)
 {
     struct hsm_handle handle = file->handle;
-    if (hsm_set_region(&hsm, handle, token,
-                       DM_REGION_READ | DM_REGION_WRITE | DM_REGION_TRUNCATE) != 0) {
+    if (hsm_set_region_later(&hsm, handle, token,
+                             DM_REGION_READ | DM_REGION_WRITE | DM_REGION_TRUNCATE) != 0) {
         fail(path, "setting its managed region", errno);
         return;
     }
+    /* Makes entry and region durable before it frees the first byte. */
     if (dm_punch_hole(hsm.sid, handle.hanp, handle.hlen, token, 0, 0) != 0) {
         int error = errno;
         if (error == EBUSY || error == EAGAIN) {
             /* Still whole, so reading needs no event. After any other error it may not be. */
-            hsm_set_region(&hsm, handle, token, DM_REGION_NOEVENT);
+            hsm_set_region_later(&hsm, handle, token, DM_REGION_NOEVENT);
             skip(path, "open or mapped by a process (EBUSY); it is premigrated now");
         } else {
             fail(path, "freeing its space", error);
@@ -226,14 +227,17 @@ static bool begin(const char *path, struct hsm_file *file, dm_token_t token)
     }
     if (!wanted(path, file))
         return false;
-    if (hsm_set_region(&hsm, handle, token, DM_REGION_WRITE | DM_REGION_TRUNCATE) != 0) {
+    if (hsm_set_region_later(&hsm, handle, token, DM_REGION_WRITE | DM_REGION_TRUNCATE) != 0) {
         fail(path, "setting its managed region", errno);
         return false;
     }
     dm_release_right(hsm.sid, handle.hanp, handle.hlen, token);
-    /* Synced pages are write protected: a store through an old mapping will move the change counter. */
-    if (dm_sync_by_handle(hsm.sid, handle.hanp, handle.hlen, DM_NO_TOKEN) != 0 ||
-        hsm_file_read(&hsm, handle, DM_NO_TOKEN, file) != 0) {
+    /*
+     * First the change counter, then the sync: synced pages are write protected, so that each later store through
+     * an old mapping moves the counter. The other way round a store in between could be missed.
+     */
+    if (hsm_file_read(&hsm, handle, DM_NO_TOKEN, file) != 0 ||
+        dm_sync_by_handle(hsm.sid, handle.hanp, handle.hlen, DM_NO_TOKEN) != 0) {
         fail(path, "syncing it", errno);
         return false;
     }
@@ -257,7 +261,7 @@ static void finish(const char *path, const struct hsm_file *file, dm_token_t tok
         return;
     }
     if (error != 0) {
-        hsm_set_region(&hsm, handle, token, DM_REGION_NOEVENT);
+        hsm_set_region_later(&hsm, handle, token, DM_REGION_NOEVENT);
         return;
     }
     if (!unchanged(file, &now, token)) {
@@ -282,7 +286,7 @@ static void finish(const char *path, const struct hsm_file *file, dm_token_t tok
         make_stub(path, file, token);
         return;
     }
-    hsm_set_region(&hsm, handle, token, DM_REGION_NOEVENT);
+    hsm_set_region_later(&hsm, handle, token, DM_REGION_NOEVENT);
     count.done++;
     if (verbose)
         printf("%s: premigrated\n", path);
@@ -388,6 +392,8 @@ int main(int argc, char **argv)
         hsm_progress_start(&progress, premigrate ? "premigrate" : "migrate");
         hsm_walk(argv + optind, migrate, NULL);
         hsm_progress_clear(&progress);
+        if (progress.files_done > progress.files_total)
+            progress.files_total = progress.files_done; /* recalled or made meanwhile */
         printf("%lu/%lu files %s, %s copied, %s freed in %.1f s%s\n", count.done,
                progress.files_total, premigrate ? "premigrated" : "migrated",
                hsm_human(count.copied_bytes), hsm_human(count.freed_bytes),

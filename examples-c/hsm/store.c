@@ -74,6 +74,7 @@ int store_begin(const struct store *store, const void *hanp, size_t hlen,
     }
     snprintf(writer->temporary, sizeof writer->temporary, "%s.%ld.tmp", writer->name,
              (long)getpid());
+    writer->synced = 0;
     writer->fd = openat(store->dirfd, writer->temporary,
                         O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     return writer->fd < 0 ? -1 : 0;
@@ -81,12 +82,14 @@ int store_begin(const struct store *store, const void *hanp, size_t hlen,
 
 int store_sync(struct store_writer *writer)
 {
-    return fsync(writer->fd);
+    int rc = fsync(writer->fd);
+    writer->synced = rc == 0;
+    return rc;
 }
 
 int store_commit(const struct store *store, struct store_writer *writer)
 {
-    if (fsync(writer->fd) != 0 ||
+    if ((!writer->synced && fsync(writer->fd) != 0) ||
         renameat(store->dirfd, writer->temporary, store->dirfd, writer->name) != 0) {
         int error = errno;
         store_abandon(store, writer);

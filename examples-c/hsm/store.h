@@ -20,6 +20,7 @@ struct store {
 /* An object that is being written. */
 struct store_writer {
     int fd;
+    int synced;
     char name[160];
     char temporary[192];
 };
