@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
 
-.PHONY: build deps test rust-test c-test python-test headers install demo demo-contrast
+.PHONY: build deps test rust-test c-test python-test headers install demo demo-contrast storm bench
 
 build: deps
 	cmake -S . -B build/release -DDMAPI_PROFILE=release -DCMAKE_BUILD_TYPE=Release >/dev/null
@@ -46,6 +46,16 @@ demo: build
 
 demo-contrast: deps
 	demo/contrast.sh
+
+# Readers over stubs while everything is killed: make storm STORM_FS=ext4 STORM_SECONDS=3600
+STORM_FS ?= xfs
+STORM_SECONDS ?= 1800
+storm: build
+	bench/storm.sh $(STORM_FS) $(STORM_SECONDS)
+
+# Against the kernel's own limit; wants a quiet machine.
+bench: build
+	bench/bench.sh
 
 # include/dmapi.h, abi/layouts.txt and man/man3 from src/ffi; the tests fail while they are not fresh.
 headers:

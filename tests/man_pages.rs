@@ -441,3 +441,17 @@ fn every_symbol_has_a_page_with_its_errors() {
         }
     }
 }
+
+#[test]
+fn every_symbol_has_a_line_in_functions_md() {
+    let table = read("docs/functions.md");
+    for line in read("abi/dmapi.symbols").lines() {
+        let name = line.split('@').next().unwrap_or_default().trim();
+        if name.starts_with("dm") {
+            assert!(
+                table.contains(&format!("| {name} |")),
+                "docs/functions.md lacks {name}"
+            );
+        }
+    }
+}
