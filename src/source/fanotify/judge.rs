@@ -39,13 +39,6 @@ pub struct Operation {
     pub length: u64,
 }
 
-impl Operation {
-    /// Is it a mapping that is made?
-    pub fn is_mapping(&self) -> bool {
-        matches!(self.access, Access::MapRead | Access::MapWrite)
-    }
-}
-
 /// The event that is to be queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted {
@@ -55,6 +48,8 @@ pub struct Wanted {
     pub offset: u64,
     /// `de_length`.
     pub length: u64,
+    /// It is a mapping that is made.
+    pub is_mapping: bool,
 }
 
 /// The end of a region, `None`: without end.
@@ -103,11 +98,13 @@ pub fn judge(operation: Operation, state: &ObjectState, size: u64) -> Option<Wan
             .any(|region| region.flags & flag != 0 && meets(region, offset, length))
     };
     let has = |flag: u32| state.regions.iter().any(|region| region.flags & flag != 0);
+    let is_mapping = matches!(access, Access::MapRead | Access::MapWrite);
     let event = |kind| {
         Some(Wanted {
             kind,
             offset,
             length,
+            is_mapping,
         })
     };
     let whole = |kind| {
@@ -115,6 +112,7 @@ pub fn judge(operation: Operation, state: &ObjectState, size: u64) -> Option<Wan
             kind,
             offset: 0,
             length: size.max(offset.saturating_add(length)),
+            is_mapping,
         })
     };
     match access {
@@ -148,6 +146,7 @@ fn truncation(new_size: u64) -> Option<Wanted> {
         kind: EventType::Truncate,
         offset: new_size,
         length: 0,
+        is_mapping: false,
     })
 }
 
@@ -309,6 +308,7 @@ mod tests {
             kind: EventType::Read,
             offset: 0,
             length: SIZE,
+            is_mapping: true,
         };
         assert_eq!(wanted, Some(all));
         assert_eq!(

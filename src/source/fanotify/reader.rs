@@ -190,6 +190,7 @@ impl Fanotify {
             kind,
             offset,
             length,
+            ..
         } = queued.wanted;
         self.arena.set_caller(slot.index, queued.pid, queued.call);
         let serial = self.arena.set_queued(slot.index, kind, queued.punches);
@@ -321,7 +322,7 @@ impl Fanotify {
                 served,
                 handle,
                 wanted,
-                mapped: operation.is_mapping().then_some(file.size),
+                mapped: wanted.is_mapping.then_some(file.size),
                 punches: u64::from(state.changes),
                 pid: call::process_of(slot.event.tid),
                 call,
