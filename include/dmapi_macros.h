@@ -4,7 +4,8 @@
  * it is here too, so that sources of both compile. A test compares every number with the library's.
  *
  * Errors that any call may give, beside those listed with it:
- *   ENOTCONN  no dmapid serves this node, or none came back within DMAPI_WAIT_MS (30000) milliseconds
+ *   ENOTCONN  no dmapid serves this node; where one served this process before, or DMAPI_WAIT_MS is set: none came
+ *             back within DMAPI_WAIT_MS (30000) milliseconds
  *   EPERM     the caller may not use it
  *   ENOMEM, EIO
  * A call that fails has no effect and stores nothing, except the size that an E2BIG says it stores.

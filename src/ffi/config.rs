@@ -18,8 +18,8 @@ use crate::model::event::EVENT_MAX;
 /// Returns 0, or -1 with `errno`: `EFAULT` the pointer is bad; `ENOTCONN` no dmapid serves this node; `EPERM` the
 /// caller may not use it. With `DMAPI_AUTOSTART=1` in the environment a private dmapid is started where none runs.
 ///
-/// Threads: any. Blocks: until dmapid is ready, at most `DMAPI_WAIT_MS` (30000) milliseconds. Since: DMAPI_1.0.
-/// Source: XDSM, initialisation.
+/// Threads: any. Blocks: where `DMAPI_WAIT_MS` is set or dmapid is being started: until it is ready, at most so many
+/// milliseconds. Since: DMAPI_1.0. Source: XDSM, initialisation.
 ///
 /// # Safety
 /// `*versionstrpp` is the caller's to be overwritten.
