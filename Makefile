@@ -24,7 +24,7 @@ rust-test:
 c-test:
 	cmake -S . -B build/debug -DCMAKE_BUILD_TYPE=Debug >/dev/null
 	cmake --build build/debug
-	ctest --test-dir build/debug --output-on-failure
+	ctest --test-dir build/debug --output-on-failure --parallel 2
 
 # The Python package against the library, the header and a real daemon; pytest comes into target/python.
 python-test: export DMAPI_LIBRARY = $(CURDIR)/target/debug/libdmapi.so
