@@ -32,7 +32,7 @@ python-test: export DMAPI_DAEMON = $(CURDIR)/target/debug/dmapid
 python-test: export PYTHONDONTWRITEBYTECODE = 1
 python-test:
 	cargo build --locked
-	python=$$(cmake/python-env.sh) && cd python && "$$python" -m pytest -q
+	python=$$(cmake/python-env.sh) && cd python && timeout -k 10 1200 "$$python" -m pytest -q
 
 # make install [PREFIX=/usr/local] [DESTDIR=]; cmake/install.sh tells the other variables. Needs `make build` before.
 install: export PREFIX ?= /usr/local

@@ -183,15 +183,15 @@ class Object:
         }
 
     def set_inherit(self, name: Name, mode: int) -> None:
-        """Inheritable attributes are optional in the standard, and not implemented."""
+        """Of a file system: new objects of the type of `mode` get this attribute of their directory."""
         raw.call("dm_set_inherit", *self._c, ctypes.byref(attribute_name(name)), mode)
 
     def clear_inherit(self, name: Name) -> None:
-        """See `set_inherit`."""
+        """Ends what `set_inherit` began."""
         raw.call("dm_clear_inherit", *self._c, ctypes.byref(attribute_name(name)))
 
     def inherited(self) -> List[Tuple[bytes, int]]:
-        """See `set_inherit`."""
+        """Name and file type of what new objects inherit."""
         found = counted("dm_getall_inherit", raw.dm_inherit, *self._c)
         return [(bytes(one.ih_name.an_chars).rstrip(b"\0"), one.ih_filetype) for one in found]
 

@@ -450,7 +450,7 @@ PROTOTYPES: Dict[str, Tuple[Any, Tuple[Any, ...]]] = {
     "dm_path_to_fshandle": (c_int, (c_char_p, POINTER(c_void_p), POINTER(c_size_t))),
     "dm_fd_to_handle": (c_int, (c_int, POINTER(c_void_p), POINTER(c_size_t))),
     "dm_handle_to_fshandle": (c_int, (c_void_p, c_size_t, POINTER(c_void_p), POINTER(c_size_t))),
-    "dm_handle_to_path": (c_int, (c_void_p, c_size_t, c_void_p, c_size_t, c_size_t, c_char_p, POINTER(c_size_t))),
+    "dm_handle_to_path": (c_int, (c_void_p, c_size_t, c_void_p, c_size_t, c_size_t, c_void_p, POINTER(c_size_t))),
     "dm_handle_cmp": (c_int, (c_void_p, c_size_t, c_void_p, c_size_t)),
     "dm_handle_free": (None, (c_void_p, c_size_t)),
     "dm_handle_hash": (c_uint, (c_void_p, c_size_t)),

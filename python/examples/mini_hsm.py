@@ -4,6 +4,7 @@
     mini_hsm.py recall  /mnt /store &           # the daemon; kill -9 it: the next one goes on, readers wait
     mini_hsm.py migrate /mnt /store /mnt/file
 """
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -28,7 +29,7 @@ def migrate(session: Session, store: Path, path: str) -> None:
 
 def recall(session: Session, store: Path) -> None:
     for event in session.events():  # Unanswered ones of an earlier life come first.
-        with event:  # The answer: CONTINUE, or ABORT with the errno of an exception.
+        with contextlib.suppress(OSError), event:  # The answer: CONTINUE, or ABORT with the errno of an OSError.
             file = session.object(event.handle)
             if file.regions():
                 file.write(0, (store / str(event.handle)).read_bytes(), sync=True)
