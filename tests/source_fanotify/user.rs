@@ -352,6 +352,15 @@ fn act(words: &[&str]) -> Done {
                 },
             },
             "uring" => super::uring::read(fd(1), number(2) as u64, number(3) as usize),
+            // time FD COUNT: preads of 4 KiB at 0; the result is nanoseconds for each
+            "time" => {
+                let buffer = aligned(4096);
+                let begin = std::time::Instant::now();
+                for _ in 0..number(2) {
+                    libc::pread(fd(1), buffer.as_mut_ptr().cast(), buffer.len(), 0);
+                }
+                plain(begin.elapsed().as_nanos() as i64 / number(2))
+            }
             // storm FD SIZE MILLISECONDS: reads at changing places; the result is the number of reads
             "storm" => storm(fd(1), number(2) as u64, number(3) as u64),
             // reopen PATH SIZE MILLISECONDS: the same with a fresh descriptor each time
