@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
 
-.PHONY: build deps test rust-test c-test python-test headers install demo demo-contrast storm bench
+.PHONY: build deps test rust-test c-test c-sanitize python-test headers install demo demo-contrast storm bench
 
 build: deps
 	cmake -S . -B build/release -DDMAPI_PROFILE=release -DCMAKE_BUILD_TYPE=Release >/dev/null
@@ -25,6 +25,12 @@ c-test:
 	cmake -S . -B build/debug -DCMAKE_BUILD_TYPE=Debug >/dev/null
 	cmake --build build/debug
 	ctest --test-dir build/debug --output-on-failure --parallel 2
+
+# The same C tests built with address and undefined-behaviour sanitizers.
+c-sanitize:
+	cmake -S . -B build/sanitize -DCMAKE_BUILD_TYPE=Debug -DDMAPI_SANITIZE=address,undefined >/dev/null
+	cmake --build build/sanitize
+	ctest --test-dir build/sanitize --output-on-failure --parallel 2
 
 # The Python package against the library, the header and a real daemon; pytest comes into target/python.
 python-test: export DMAPI_LIBRARY = $(CURDIR)/target/debug/libdmapi.so
