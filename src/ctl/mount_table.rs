@@ -121,13 +121,10 @@ fn change_utab(path: &Path, new: &[u8]) {
         let lock = lock_utab()?;
         let old = std::fs::read(UTAB).unwrap_or_default();
         let target = [b"TARGET=", &escape(path.as_os_str().as_bytes())[..]].concat();
-        let is_ours = |line: &&[u8]| {
-            line.split(|byte| *byte == b' ')
-                .any(|field| field == target)
-        };
+        let mounted = mounts().map_err(std::io::Error::other)?;
         let mut text: Vec<u8> = old
             .split_inclusive(|byte| *byte == b'\n')
-            .filter(|line| !is_ours(&line.trim_ascii_end()))
+            .filter(|line| !is_over(line.trim_ascii_end(), &target, &mounted))
             .flatten()
             .copied()
             .collect();
@@ -142,6 +139,20 @@ fn change_utab(path: &Path, new: &[u8]) {
     if let Err(error) = changed {
         eprintln!("dmctl: {UTAB}: {error}; use `dmctl umount` for this mount, not umount(8)");
     }
+}
+
+/// Is it the line of this target, or one of ours that stayed when its mount went without our helper?
+fn is_over(line: &[u8], target: &[u8], mounted: &[Seen]) -> bool {
+    let fields: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
+    if fields.contains(&target) {
+        return true;
+    }
+    let path = fields
+        .iter()
+        .find_map(|field| field.strip_prefix(b"TARGET="))
+        .map(unescape);
+    let is_ours = fields.contains(&&b"OPTS=uhelper=dmapi"[..]);
+    is_ours && path.is_some_and(|path| !mounted.iter().any(|mount| mount.path == Path::new(&path)))
 }
 
 fn lock_utab() -> std::io::Result<File> {
@@ -173,6 +184,21 @@ mod tests {
             })
         );
         assert_eq!(parse(b""), None);
+    }
+
+    #[test]
+    fn lines_of_mounts_that_are_gone_are_over() {
+        let mounted = parse(b"36 35 98:7 / /mnt/here rw - xfs /dev/loop0 rw");
+        let mounted: Vec<Seen> = mounted.into_iter().collect();
+        let is_over = |line: &[u8]| is_over(line, b"TARGET=/mnt/this", &mounted);
+        assert!(is_over(b"SRC=/dev/a TARGET=/mnt/this ROOT=/ OPTS=user"));
+        assert!(is_over(
+            b"SRC=/dev/a TARGET=/mnt/gone ROOT=/ OPTS=uhelper=dmapi"
+        ));
+        assert!(!is_over(
+            b"SRC=/dev/a TARGET=/mnt/here ROOT=/ OPTS=uhelper=dmapi"
+        ));
+        assert!(!is_over(b"SRC=/dev/a TARGET=/mnt/gone ROOT=/ OPTS=user"));
     }
 
     #[test]

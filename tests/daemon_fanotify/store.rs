@@ -7,11 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use dmapi::sys::socket;
-use nix::sys::signal::Signal;
 
 use crate::common::{self, Deadline};
 use crate::service::{Service, serial, text};
-use crate::support::{self, is_dead, processes_of, until};
+use crate::support::{self, is_dead, until};
 
 /// What systemd is for a service with FileDescriptorStoreMax.
 struct Keeper {
@@ -133,14 +132,7 @@ fn the_store_keeps_readers_blocked_while_no_process_is_left() {
         .then_some(())
     });
     let dir = service.daemon.dir.path().to_owned();
-    until("nobody is left", || {
-        let left = processes_of(&dir);
-        for pid in &left {
-            let _ = dmapi::sys::process::signal(*pid, Signal::SIGKILL);
-        }
-        left.is_empty().then_some(())
-    });
-    let _ = service.daemon.child.wait();
+    service.daemon.kill_everybody();
     reader.is_blocked();
     late.is_blocked();
     service.daemon.child = keeper.start(&dir);
@@ -172,14 +164,7 @@ fn without_a_store_the_next_daemon_takes_up_what_is_mounted() {
     };
     service.stub("file");
     let dir = service.daemon.dir.path().to_owned();
-    until("nobody is left", || {
-        let left = processes_of(&dir);
-        for pid in &left {
-            let _ = dmapi::sys::process::signal(*pid, Signal::SIGKILL);
-        }
-        left.is_empty().then_some(())
-    });
-    let _ = service.daemon.child.wait();
+    service.daemon.kill_everybody();
     service.daemon.child = support::command(&support::program(), &dir)
         .spawn()
         .expect("dmapid starts");

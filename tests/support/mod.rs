@@ -103,22 +103,35 @@ pub fn is_dead(pid: u32) -> bool {
     }
 }
 
+impl Daemon {
+    /// Kills all of its processes. A worker takes the place of a killed supervisor, and that starts another
+    /// worker: again until nobody is left to hold the lock. (A process in the middle of exec has no
+    /// arguments to be found by.)
+    pub fn kill_everybody(&mut self) {
+        let lock = self.dir.path().join("state/nodes/local/daemon.lock");
+        until("the end of all processes", || {
+            for pid in processes_of(self.dir.path()) {
+                let _ = process::signal(pid, nix::sys::signal::Signal::SIGKILL);
+            }
+            let Ok(lock) = std::fs::File::open(&lock) else {
+                return Some(()); // It never got that far.
+            };
+            process::lock_file(&lock).expect("flock").then_some(())
+        });
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // A worker takes the place of a killed supervisor, and that starts another worker: again until
-        // none is left. Not asked over the socket: a test may hold the listening end of it.
-        let deadline = Instant::now() + LIMIT;
-        loop {
-            let left = processes_of(self.dir.path());
-            for pid in &left {
-                let _ = process::signal(*pid, nix::sys::signal::Signal::SIGKILL);
-            }
-            if left.is_empty() || Instant::now() > deadline {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(2));
+        if std::thread::panicking() {
+            // A second panic would end the other tests, too.
+            let end = std::panic::AssertUnwindSafe(|| self.kill_everybody());
+            let _ = std::panic::catch_unwind(end);
+        } else {
+            self.kill_everybody();
         }
-        let _ = self.child.wait();
     }
 }
 
