@@ -38,11 +38,11 @@ pub fn get_config(handle: &Handle, flag: u32) -> Result<u64, DmError> {
     Ok(match flag {
         2 => 0, // CREATE_BY_HANDLE
         6 => side::VALUE_BYTES_MAX as u64,
-        7 => mounts::mount_of(handle)?.limits.value_bytes_max,
+        7 => mounts::facts_of(handle)?.limits.value_bytes_max,
         8 => OBJECT_HANDLE_BYTES as u64,
         9 => u64::from(regions_max()),
         10 => MESSAGE_BYTES_MAX as u64,
-        18 => mounts::mount_of(handle)?.limits.total_bytes_max,
+        18 => mounts::facts_of(handle)?.limits.total_bytes_max,
         // BULKALL, DTIME_OVERLOAD, LEGACY, LOCK_UPGRADE, OBJ_REF, PENDING, PERS_ATTRIBUTES, PERS_EVENTS,
         // PERS_INHERIT_ATTRIBS, PERS_MANAGED_REGIONS, PUNCH_HOLE, WILL_RETRY
         _ => 1,

@@ -2,11 +2,13 @@
 
 use std::os::fd::BorrowedFd;
 
+use nix::unistd::fsync;
+
 use super::call::{Entered, tell};
 use super::dialect::reading;
 use super::mounts;
 use crate::fs::invisible::CHUNK_BYTES_MAX;
-use crate::fs::{Kept, Mount, handle, hole, stat, state};
+use crate::fs::{FsKind, Kept, hole, stat, state};
 use crate::model::{DmError, Extent, Kinds, Right};
 use crate::proto::{OpenFor, Request, Target};
 
@@ -69,24 +71,24 @@ pub fn write_invis(
     if flags & !WRITE_SYNC != 0 {
         return Err(DmError::Invalid);
     }
-    let mount = mounts::mount_of(&target.handle)?;
+    let kind = mounts::facts_of(&target.handle)?.identity.kind;
     let mut entered = Entered::begin(target, Right::Exclusive, Kinds::REGULAR, OpenFor::Write)?;
     let written = move_data(&mut entered, offset, length, &mut |file, chunk| {
-        write_chunk(&mount, file, chunk, transfer)
+        write_chunk(kind, file, chunk, transfer)
     })?;
     if flags & WRITE_SYNC != 0 {
-        handle::sync(&mount, entered.file()?)?;
+        fsync(entered.file()?).map_err(|errno| DmError::from_errno(errno as i32))?;
     }
     Ok(written)
 }
 
 fn write_chunk(
-    mount: &Mount,
+    kind: FsKind,
     file: BorrowedFd<'_>,
     chunk: Chunk<'_>,
     transfer: Transfer<'_>,
 ) -> Result<usize, DmError> {
-    let times = Kept::of(file, mount.kind)?;
+    let times = Kept::of(file, kind)?;
     let moved = transfer(chunk);
     // Also after an error: part of the piece may have been written.
     times.put_back(file)?;
@@ -144,7 +146,7 @@ pub fn get_allocinfo(target: &Target, offset: i64, nelem: u32) -> Result<AllocIn
         return Err(DmError::Invalid);
     }
     let sgi = reading().map_is_endless;
-    let block_bytes = mounts::mount_of(&target.handle)?.block_bytes;
+    let block_bytes = mounts::facts_of(&target.handle)?.block_bytes;
     let entered = Entered::begin(target, Right::Shared, Kinds::REGULAR, OpenFor::Read)?;
     let file = entered.file()?;
     let size = stat::stat(file)?.size;
@@ -200,7 +202,7 @@ fn add_tail(extents: &mut Vec<Extent>, from: u64) {
 /// `dm_probe_hole`: offset and length of the hole that would be made.
 pub fn probe_hole(target: &Target, offset: i64, length: u64) -> Result<(i64, u64), DmError> {
     let offset = u64::try_from(offset).map_err(|_| DmError::Invalid)?;
-    let block_bytes = mounts::mount_of(&target.handle)?.block_bytes;
+    let block_bytes = mounts::facts_of(&target.handle)?.block_bytes;
     let entered = Entered::begin(target, Right::Shared, Kinds::REGULAR, OpenFor::Look)?;
     let size = stat::stat(entered.file()?)?.size;
     if reading().probe_keeps {

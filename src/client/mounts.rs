@@ -1,6 +1,6 @@
 //! The managed file systems, as calls on paths and handles need them.
 //!
-//! A path is on a managed file system if its `st_dev` is one of the daemon's list. The answer for a mount is kept
+//! A path is on a managed file system if its `st_dev` is one of the daemon's list. What was learned of a mount is kept
 //! for a moment: the kernel never uses the id of a mount again, so it cannot become that of another file system.
 
 use std::os::fd::BorrowedFd;
@@ -8,68 +8,100 @@ use std::sync::Mutex;
 
 use super::call::look;
 use super::node::file_systems;
-use crate::fs::Mount;
+use crate::fs::identify::Identity;
+use crate::fs::{AttrLimits, Mount};
 use crate::model::{DmError, FsId, Handle, Kinds};
 use crate::proto::{OpenFor, Request};
 use crate::sys::clock;
 use crate::sys::statx;
+use crate::sys::statx::Place;
 
-/// What is known stays known that long, so that `dmctl umount` is seen soon.
+/// What is known stays known that long, so that `dmctl unmanage` and a new mount are seen soon.
 const FRESH_MS: u64 = 1_000;
-/// Mounts that are remembered.
+/// Entries of each list.
 const KNOWN_MAX: usize = 64;
 
+/// What a file system is like.
 #[derive(Clone, Copy)]
-struct Known {
-    place: statx::Place,
-    fs: FsId,
-    since_ms: u64,
+pub(super) struct Facts {
+    pub(super) identity: Identity,
+    pub(super) block_bytes: u64,
+    pub(super) limits: AttrLimits,
 }
 
-static KNOWN: Mutex<Vec<Known>> = Mutex::new(Vec::new());
+/// Things that were learned, with the time.
+struct Known<K, V>(Mutex<Vec<(K, V, u64)>>);
+
+static PLACES: Known<Place, FsId> = Known(Mutex::new(Vec::new()));
+static FACTS: Known<FsId, Facts> = Known(Mutex::new(Vec::new()));
+
+// A list is never held in a call. Locked by another thread, or for ever in a child of fork(2): nothing is
+// lost but the shortcut.
+impl<K: Copy + PartialEq, V: Copy> Known<K, V> {
+    fn get(&self, key: K) -> Option<V> {
+        let known = self.0.try_lock().ok()?;
+        let (_, value, since_ms) = known.iter().find(|(other, ..)| *other == key)?;
+        (clock::boottime_ms().saturating_sub(*since_ms) < FRESH_MS).then_some(*value)
+    }
+
+    fn put(&self, key: K, value: V, since_ms: u64) {
+        let Ok(mut known) = self.0.try_lock() else {
+            return;
+        };
+        known.retain(|(other, ..)| *other != key);
+        if known.len() >= KNOWN_MAX {
+            known.remove(0);
+        }
+        known.push((key, value, since_ms));
+    }
+}
 
 /// The handle of an open object of a user's mount; `NotManaged` if nobody manages its file system.
 pub(super) fn handle_of(fd: BorrowedFd<'_>) -> Result<Handle, DmError> {
-    mount(fs_of(fd)?)?.handle_of(fd)
+    let known = facts(fs_of(fd)?)?;
+    match known.identity.handle_of(fd) {
+        // It may have been mounted anew on another device, just now.
+        Err(DmError::NotManaged) => learn(known.identity.fs)?.identity.handle_of(fd),
+        found => found,
+    }
 }
 
 /// The file system of an open object of a user's mount.
 pub(super) fn fs_of(fd: BorrowedFd<'_>) -> Result<FsId, DmError> {
     let place = statx::place(fd)?;
-    let now_ms = clock::boottime_ms();
-    if let Some(fs) = remembered(place, now_ms) {
+    if let Some(fs) = PLACES.get(place) {
         return Ok(fs);
     }
+    let since_ms = clock::boottime_ms();
     let entries = file_systems()?;
     let entry = entries.iter().find(|entry| entry.device == place.device);
     let fs = entry.ok_or(DmError::NotManaged)?.fs;
     if place.mount_id.is_some() {
-        remember(Known {
-            place,
-            fs,
-            since_ms: now_ms,
-        });
+        PLACES.put(place, fs, since_ms);
     }
     Ok(fs)
 }
 
-// The list is never held in a call. Locked by another thread, or for ever in a child of fork(2):
-// nothing is lost but the shortcut.
-fn remembered(place: statx::Place, now_ms: u64) -> Option<FsId> {
-    let known = KNOWN.try_lock().ok()?;
-    let found = known.iter().find(|one| one.place == place)?;
-    (now_ms.saturating_sub(found.since_ms) < FRESH_MS).then_some(found.fs)
+/// What a file system is like; that it is still managed is not said.
+pub(super) fn facts(fs: FsId) -> Result<Facts, DmError> {
+    FACTS.get(fs).map_or_else(|| learn(fs), Ok)
 }
 
-fn remember(new: Known) {
-    let Ok(mut known) = KNOWN.try_lock() else {
-        return;
+/// What an object's file system is like.
+pub(super) fn facts_of(handle: &Handle) -> Result<Facts, DmError> {
+    facts(handle.fs().ok_or(DmError::BadHandle)?)
+}
+
+fn learn(fs: FsId) -> Result<Facts, DmError> {
+    let since_ms = clock::boottime_ms();
+    let mount = mount(fs)?;
+    let facts = Facts {
+        identity: mount.identity(),
+        block_bytes: mount.block_bytes,
+        limits: mount.limits,
     };
-    known.retain(|one| one.place != new.place);
-    if known.len() >= KNOWN_MAX {
-        known.remove(0);
-    }
-    known.push(new);
+    FACTS.put(fs, facts, since_ms);
+    Ok(facts)
 }
 
 /// The private mount of a file system. It must be dropped with the call: it keeps the file system busy.

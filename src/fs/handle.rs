@@ -14,6 +14,7 @@ use nix::sys::stat::fstat;
 
 use crate::fs::FsKind;
 use crate::fs::Mount;
+use crate::fs::identify::Identity;
 use crate::model::DmError;
 use crate::model::Handle;
 use crate::model::Kinds;
@@ -104,7 +105,7 @@ fn lookup_error(error: std::io::Error) -> DmError {
     }
 }
 
-impl Mount {
+impl Identity {
     /// The handle of an open object (O_PATH will do). `NotManaged` if it lies in another file system.
     /// `fd` may come from any mount of the file system.
     pub fn handle_of(&self, fd: BorrowedFd<'_>) -> Result<Handle, DmError> {
@@ -115,8 +116,7 @@ impl Mount {
         self.handle_from_kernel(kernel.kind(), kernel.bytes())
     }
 
-    /// The handle that a file handle of the kernel (an event record of fanotify: type and bytes) stands for.
-    pub fn handle_from_kernel(&self, kind: i32, bytes: &[u8]) -> Result<Handle, DmError> {
+    fn handle_from_kernel(&self, kind: i32, bytes: &[u8]) -> Result<Handle, DmError> {
         // fanotify may put flags above the type that the file system gave.
         let fid = parse(self.kind, kind & 0xffff, bytes).ok_or(DmError::Io)?;
         if fid.subvolume != self.subvolume {
@@ -127,6 +127,28 @@ impl Mount {
             inode: fid.inode,
             generation: fid.generation,
         })
+    }
+}
+
+impl Mount {
+    /// What its file system is, without the mount.
+    pub fn identity(&self) -> Identity {
+        Identity {
+            fs: self.fs,
+            kind: self.kind,
+            device: self.device,
+            subvolume: self.subvolume,
+        }
+    }
+
+    /// See [`Identity::handle_of`].
+    pub fn handle_of(&self, fd: BorrowedFd<'_>) -> Result<Handle, DmError> {
+        self.identity().handle_of(fd)
+    }
+
+    /// The handle that a file handle of the kernel (an event record of fanotify: type and bytes) stands for.
+    pub fn handle_from_kernel(&self, kind: i32, bytes: &[u8]) -> Result<Handle, DmError> {
+        self.identity().handle_from_kernel(kind, bytes)
     }
 
     /// Opens the object of a handle on this mount; the file system's own handle opens its root directory.
