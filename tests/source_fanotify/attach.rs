@@ -143,3 +143,41 @@ fn one_mount_alone_can_be_watched() {
     rig.serve(EventType::Read, (0, 100));
     inside.result().is_right(100);
 }
+
+#[test]
+fn a_nested_subvolume_is_served_for_itself() {
+    if !common::is_root() {
+        return;
+    }
+    let _one = super::rig::serial();
+    let _deadline = super::rig::Deadline::new(60);
+    let mut user = User::new();
+    let fs = LoopFs::new("btrfs");
+    let nested = fs.join("nested");
+    let path = nested.to_str().expect("text").to_owned();
+    common::run("btrfs", &["-q", "subvolume", "create", &path]);
+    let root = root_of(&fs);
+    let mut rig = Rig::with(fs, root, Config::default());
+    let top = rig.mount.fs;
+    let dir = std::fs::File::open(&nested).expect("the subvolume");
+    let mount = rig.source.attach(dir.into()).expect("it is served");
+    assert_ne!(mount.fs, top);
+    assert_eq!(rig.source.mounts().len(), 2);
+    rig.mount = mount;
+    rig.stub("f", SIZE);
+    let fd = user.open(&nested.join("f"), "RDONLY");
+    user.tell(&format!("pread {fd} 0 100"));
+    let event = rig.sink.next();
+    assert_eq!(event.file().fs(), Some(rig.mount.fs));
+    rig.recall(event.file());
+    rig.answer(&event, Answer::Continue);
+    user.result().is_right(100);
+    user.get(&format!("close {fd}")).ok();
+    // Unmounted together: it has no mount of its own.
+    let fs = rig.mount.fs;
+    rig.fs.umount();
+    eventually("both are noticed", || {
+        let gone = rig.sink.unmounted();
+        gone.len() == 2 && gone.contains(&top) && gone.contains(&fs)
+    });
+}

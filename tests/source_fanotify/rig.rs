@@ -245,6 +245,7 @@ impl Rig {
 
     /// With another mount of the file system than where users see it.
     pub fn with(fs: LoopFs, mount: OwnedFd, config: Config) -> Self {
+        show_logs();
         let arena = Arc::new(Arena::create(256).expect("an arena"));
         let source = Fanotify::new(Arc::clone(&arena), config).expect("a source");
         let sink = Arc::new(Sink::default());
@@ -400,7 +401,6 @@ pub fn on_each_kind(seconds: u64, test: impl Fn(&Rig)) {
     if !common::is_root() {
         return;
     }
-    show_logs();
     let _one = serial();
     let _deadline = Deadline::new(seconds);
     for kind in common::KINDS {

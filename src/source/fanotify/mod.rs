@@ -80,8 +80,12 @@ pub(crate) struct Served {
     mount: Arc<Mount>,
     /// Keeps the private mount a mount.
     tree: OwnedFd,
+    /// The device that mountinfo tells, 0: not known yet. On btrfs it is not that of stat(2).
+    whole_device: AtomicU64,
     /// How notifications name it.
     kernel_fsid: [u8; 8],
+    /// The kernel tells of names and attributes in it.
+    has_notes: bool,
     /// Users could see it at some time: when they no longer can, it was unmounted.
     was_visible: AtomicBool,
     /// Union of all object lists that were ever set in it.

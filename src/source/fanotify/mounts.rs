@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -53,7 +54,7 @@ impl Fanotify {
         })?;
         self.watch(&dir)?;
         if let Some(served) = self.served(identity.fs) {
-            self.look_for_users(&served);
+            look_for_users(&served);
             return Ok(Arc::clone(&served.mount));
         }
         let tree = mount::private_copy(dir.as_fd())
@@ -61,22 +62,27 @@ impl Fanotify {
         mount::set_private_flags(tree.as_fd())
             .map_err(|error| explained("mount_setattr", &error))?;
         let root = mount::root_of(tree.as_fd())?;
-        self.ignore_own(&root)?;
+        let has_notes = self.ignore_own(&root)?;
         let kept = [
             (Role::PRIVATE_TREE, tree.as_raw_fd()),
             (Role::PRIVATE_ROOT, root.as_raw_fd()),
         ];
-        let served = Arc::new(new_served(tree, root)?);
+        let served = Arc::new(new_served(tree, root, has_notes, device_of_mount(&dir))?);
+        let mount = Arc::clone(&served.mount);
+        look_for_users(&served);
         for (role, fd) in kept {
-            self.arena.keep(Kept {
+            let entered = self.arena.keep(Kept {
                 role,
                 fd,
-                key: served.mount.fs.0,
-                more: 0,
-            })?;
+                key: mount.fs.0,
+                more: served.whole_device.load(Ordering::Acquire),
+            });
+            if let Err(error) = entered {
+                tracing::error!(%error, "too many file systems are served: no room for another one");
+                kept.iter().for_each(|(_, fd)| self.arena.unkeep(*fd));
+                return Err(error.into());
+            }
         }
-        let mount = Arc::clone(&served.mount);
-        self.look_for_users(&served);
         self.serve(served);
         // What new objects inherit is known from an earlier mount.
         self.renew_list(mount.fs);
@@ -94,15 +100,24 @@ impl Fanotify {
         }
     }
 
-    /// Our own I/O on the private mount makes no events.
-    fn ignore_own(&self, root: &OwnedFd) -> Result<(), DmError> {
+    /// Our own I/O on the private mount makes no events. `false`: there are no notifications here.
+    fn ignore_own(&self, root: &OwnedFd) -> Result<bool, DmError> {
         if self.config.scope == Scope::Filesystem {
             fanotify::ignore_mount(self.group(), root.as_fd(), GUARDED)
                 .map_err(|error| explained("fanotify_mark(FAN_MARK_IGNORE)", &error))?;
         }
         let closes = FAN_CLOSE_WRITE | FAN_CLOSE_NOWRITE | FAN_ONDIR;
-        fanotify::ignore_mount(self.notifications.as_fd(), root.as_fd(), closes)
-            .map_err(|error| explained("fanotify_mark(FAN_MARK_IGNORE)", &error))
+        match fanotify::ignore_mount(self.notifications.as_fd(), root.as_fd(), closes) {
+            Ok(()) => Ok(true),
+            Err(error) if error.raw_os_error() == Some(libc::EXDEV) => {
+                tracing::warn!(
+                    "a btrfs subvolume other than the top one: data events are complete, but the kernel \
+                     tells nothing of names, attributes, closes and removed objects in it"
+                );
+                Ok(false)
+            }
+            Err(error) => Err(explained("fanotify_mark(FAN_MARK_IGNORE)", &error)),
+        }
     }
 
     fn serve(&self, served: Arc<Served>) {
@@ -143,10 +158,11 @@ impl Fanotify {
                 self.arena.unkeep(root.fd);
                 continue;
             };
-            match new_served(tree, opened) {
+            let has_notes = self.ignore_own(&opened).unwrap_or(false);
+            match new_served(tree, opened, has_notes, root.more) {
                 Ok(served) => {
                     let served = Arc::new(served);
-                    self.look_for_users(&served);
+                    look_for_users(&served);
                     self.serve(served);
                 }
                 Err(error) => {
@@ -157,19 +173,10 @@ impl Fanotify {
         }
     }
 
-    /// Notes whether users can reach it.
-    fn look_for_users(&self, served: &Served) {
-        if is_visible(&served.mount) {
-            served.was_visible.store(true, Ordering::Release);
-        }
-    }
-
     /// Mounts have changed: file systems that users could reach and no longer can were unmounted.
     pub(super) fn look_for_unmounted(&self) {
         for served in self.all_served() {
-            if is_visible(&served.mount) {
-                served.was_visible.store(true, Ordering::Release);
-            } else if served.was_visible.load(Ordering::Acquire) {
+            if !look_for_users(&served) && served.was_visible.load(Ordering::Acquire) {
                 let fs = served.mount.fs;
                 tracing::info!(?fs, "the last mount of a file system is gone");
                 self.detach_mount(fs);
@@ -182,7 +189,12 @@ impl Fanotify {
     }
 }
 
-fn new_served(tree: OwnedFd, root: OwnedFd) -> Result<Served, DmError> {
+fn new_served(
+    tree: OwnedFd,
+    root: OwnedFd,
+    has_notes: bool,
+    whole_device: u64,
+) -> Result<Served, DmError> {
     let kernel_fsid = mount::kernel_fsid(root.as_fd())?;
     let mount = Mount::new(root).map_err(|error| {
         tracing::error!(%error, "the file system cannot be served");
@@ -191,7 +203,9 @@ fn new_served(tree: OwnedFd, root: OwnedFd) -> Result<Served, DmError> {
     Ok(Served {
         mount: Arc::new(mount),
         tree,
+        whole_device: AtomicU64::new(whole_device),
         kernel_fsid,
+        has_notes,
         was_visible: AtomicBool::new(false),
         object_lists: AtomicU64::new(0),
         list: AtomicU64::new(0),
@@ -200,22 +214,45 @@ fn new_served(tree: OwnedFd, root: OwnedFd) -> Result<Served, DmError> {
     })
 }
 
-/// Is the file system mounted somewhere in this mount namespace? When in doubt, yes.
-fn is_visible(mount: &Mount) -> bool {
+/// Notes and tells whether users can reach it: is it mounted somewhere in this mount namespace? When in
+/// doubt, yes.
+fn look_for_users(served: &Served) -> bool {
     let Ok(table) = fs::read_to_string("/proc/self/mountinfo") else {
         return true;
     };
-    table
+    let mount = &served.mount;
+    let whole = served.whole_device.load(Ordering::Acquire);
+    let found = table
         .lines()
         .filter_map(parse)
         .filter(|line| line.kind == mount.kind.name())
-        .any(|line| match mount.kind {
-            FsKind::Xfs | FsKind::Ext4 => line.device == mount.device,
-            // The table tells the device of the whole, stat(2) that of the subvolume.
-            FsKind::Btrfs => fs::metadata(&line.path).map_or(true, |stat| {
-                std::os::unix::fs::MetadataExt::dev(&stat) == mount.device
-            }),
-        })
+        .find(|line| {
+            line.device == mount.device
+                || line.device == whole
+                || mount.kind == FsKind::Btrfs
+                    && whole == 0
+                    && fs::metadata(&line.path).map_or(true, |stat| stat.dev() == mount.device)
+        });
+    if let Some(line) = &found {
+        served.whole_device.store(line.device, Ordering::Release);
+        served.was_visible.store(true, Ordering::Release);
+    }
+    found.is_some()
+}
+
+/// The device that mountinfo tells of the mount of a directory; 0: the mount is not there (yet).
+fn device_of_mount(dir: &OwnedFd) -> u64 {
+    let about = fs::read_to_string(format!("/proc/self/fdinfo/{}", dir.as_raw_fd()));
+    let about = about.unwrap_or_default();
+    let id = about.lines().find_map(|line| line.strip_prefix("mnt_id:"));
+    let (Some(id), Ok(table)) = (id, fs::read_to_string("/proc/self/mountinfo")) else {
+        return 0;
+    };
+    table
+        .lines()
+        .find(|line| line.split(' ').next() == Some(id.trim()))
+        .and_then(parse)
+        .map_or(0, |line| line.device)
 }
 
 struct Line {

@@ -94,6 +94,9 @@ impl Fanotify {
     }
 
     fn watch_notes(&self, served: &Served) -> Result<(), DmError> {
+        if !served.has_notes {
+            return Ok(());
+        }
         let mut watched = lock(&served.watched);
         let events =
             served.list.load(Ordering::Acquire) | served.object_lists.load(Ordering::Acquire);
@@ -213,7 +216,9 @@ impl Passing<'_> {
         self.served
             .mount
             .handle_from_kernel(object.kind, &object.bytes)
-            .inspect_err(|error| tracing::warn!(%error, ?object, "a notification names no object"))
+            .inspect_err(
+                |error| tracing::debug!(%error, ?object, "a notification of no object here"),
+            )
             .ok()
     }
 
