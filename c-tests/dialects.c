@@ -116,6 +116,40 @@ static void regions(void) {
   CHECK_EQ(dm_set_region(ON(file), 0, NULL, &exact), 0);
 }
 
+static void direct_reads(void) {
+  dm_region_t region = {0, 0, DM_REGION_DIRECT_READ, 0}, got;
+  dm_boolean_t exact = DM_FALSE;
+  if (!gpfs) {
+    CHECK_ERRNO(dm_set_region(ON(file), 1, &region, &exact), EINVAL);
+    return;
+  }
+  CHECK_EQ(dm_set_region(ON(file), 1, &region, &exact), 0);
+  u_int count = 0;
+  CHECK_EQ(dm_get_region(ON(file), 1, &got, &count), 0);
+  CHECK_EQ(got.rg_flags, DM_REGION_DIRECT_READ);
+  dm_eventset_t set = 0;
+  CHECK_EQ(dm_get_eventlist(ON(file), 64, &set, &count), 0);
+  CHECK_EQ(set, only(DM_EVENT_READ));
+  CHECK_EQ(set_disp(only(DM_EVENT_READ)), 0);
+  pid_t user = fork();
+  if (user == 0) {
+    char byte;
+    int fd = open(in_fs("file"), O_RDONLY);
+    _exit(read(fd, &byte, 1) == 1 ? 0 : 1);
+  }
+  dm_size_t room[64];
+  size_t length = 0;
+  CHECK_EQ(dm_get_events(sid, 1, DM_EV_WAIT, sizeof room, room, &length), 0);
+  dm_eventmsg_t *message = (dm_eventmsg_t *)room;
+  CHECK_EQ(message->ev_type, DM_EVENT_READ);
+  CHECK_EQ(dm_set_region(ON(file), 0, NULL, &exact), 0);
+  CHECK_EQ(dm_respond_event(sid, message->ev_token, DM_RESP_CONTINUE, 0, 0, NULL), 0);
+  int status = 1;
+  CHECK_EQ(waitpid(user, &status, 0), user);
+  CHECK_EQ(status, 0);
+  CHECK_EQ(set_disp(0), 0);
+}
+
 static dm_size_t block_bytes(void) {
   struct statvfs stat;
   CHECK_EQ(statvfs(bed.fs, &stat), 0);
@@ -339,6 +373,7 @@ static void body(void) {
   sid = new_session("dialects");
   lists();
   regions();
+  direct_reads();
   holes();
   times();
   kinds();

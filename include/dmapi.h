@@ -755,8 +755,9 @@ extern "C" {
  * Reads attributes of an object.
  *
  * `token`: with a shared right on the object, or `DM_NO_TOKEN`. `mask`: what the caller wants: `DM_AT_EMASK`,
- * `DM_AT_PMANR`, `DM_AT_PATTR`, `DM_AT_DTIME`, `DM_AT_CFLAG`, `DM_AT_STAT`, `DM_AT_FOPEN`. `statp`: gets it; other
- * members may be filled too. There is no handle and no name in it.
+ * `DM_AT_PMANR`, `DM_AT_PATTR`, `DM_AT_DTIME`, `DM_AT_CFLAG`, `DM_AT_STAT`, `DM_AT_FOPEN` (has anybody
+ * on this node the file open or mapped? O_PATH counts; 0 for what is no regular file). `statp`: gets it; other members
+ * may be filled too. There is no handle and no name in it.
  *
  * Returns 0, or -1 with `errno`: `EACCES` the token holds no right; `EBADF` the handle names nothing, or is the
  * global one; `EFAULT` a pointer is bad; `EINVAL` session or token is unknown, the mask has other bits, or the handle

@@ -57,7 +57,7 @@
 #define DM_REGION_READ 1
 #define DM_REGION_WRITE 2
 #define DM_REGION_TRUNCATE 4
-#define DM_REGION_DIRECT_READ 8 /* IBM; refused here */
+#define DM_REGION_DIRECT_READ 8 /* IBM; in its dialect only */
 
 /* -- masks of attributes; the first eight can be set */
 

@@ -113,13 +113,23 @@ pub(super) fn want(mask: AttrMask) -> Want {
 pub fn get_fileattr(target: &Target, mask: AttrMask) -> Result<ObjectStat, DmError> {
     let any_mask = reading().any_mask;
     let mount = mounts::mount_of(&target.handle)?;
+    // Asked before the object is open here.
+    let is_open = mask.has(AttrMask::FOPEN) && is_open(target)?;
     let entered = Entered::begin(target, Right::Shared, Kinds::OBJECT, OpenFor::Look)?;
     if !any_mask && !mask.is_within(AttrMask::READABLE) {
         return Err(DmError::Invalid);
     }
     let mask = if any_mask { AttrMask::READABLE } else { mask };
     let want = want(mask);
-    mount.look(entered.file()?, &want)
+    let found = mount.look(entered.file()?, &want)?;
+    Ok(ObjectStat { is_open, ..found })
+}
+
+fn is_open(target: &Target) -> Result<bool, DmError> {
+    match ask(&Request::IsOpen { target: *target })? {
+        Reply::Open(is_open) => Ok(is_open),
+        _ => Err(DmError::Io),
+    }
 }
 
 /// `dm_fileattr_t`; times are seconds.

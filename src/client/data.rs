@@ -71,6 +71,12 @@ pub fn write_invis(
     if flags & !WRITE_SYNC != 0 {
         return Err(DmError::Invalid);
     }
+    if offset
+        .checked_add(length)
+        .is_none_or(|end| end > i64::MAX.unsigned_abs())
+    {
+        return Err(DmError::FileTooBig);
+    }
     let kind = mounts::facts_of(&target.handle)?.identity.kind;
     let mut entered = Entered::begin(target, Right::Exclusive, Kinds::REGULAR, OpenFor::Write)?;
     let written = move_data(&mut entered, offset, length, &mut |file, chunk| {

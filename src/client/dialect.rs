@@ -33,6 +33,8 @@ pub struct Reading {
     pub extra_on_fs: EventSet,
     /// A file has one managed region, and that is the whole file.
     pub one_region: bool,
+    /// Flags that a region may have.
+    pub region_flags: u32,
     /// An extent map begins at a rounded offset and ends with a hole to the last possible one.
     pub map_is_endless: bool,
     /// `dm_probe_hole` gives a range back that is not made of whole blocks.
@@ -70,6 +72,7 @@ const STANDARD: Reading = Reading {
     refused: EventSet(0),
     extra_on_fs: EventSet(0),
     one_region: false,
+    region_flags: 7,
     map_is_endless: false,
     probe_keeps: false,
     unaligned_punch: DmError::Again,
@@ -105,6 +108,7 @@ const SGI: Reading = Reading {
 
 const GPFS: Reading = Reading {
     extra_on_fs: DATA,
+    region_flags: 7 | 8,
     session_keeps_id: true,
     destroy_is_answered: true,
     fs_has_rights: false,
@@ -151,6 +155,12 @@ pub const POINTS: &[[&str; 4]] = &[
         "up to `DM_CONFIG_MAX_MANAGED_REGIONS`, exact to the byte",
         "one, of the whole file: two are `E2BIG`, another range makes `*exactflagp` false",
         "as default",
+    ],
+    [
+        "flag `DM_REGION_DIRECT_READ`",
+        "`EINVAL`",
+        "as default",
+        "kept; reads there make READ events, as the bytes may be gone",
     ],
     [
         "`dm_get_allocinfo`",

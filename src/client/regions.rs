@@ -14,9 +14,6 @@ pub fn regions_max() -> u32 {
     }
 }
 
-/// READ, WRITE, TRUNCATE.
-const FLAGS: u32 = 7;
-
 /// `dm_get_region`.
 pub fn get_region(target: &Target) -> Result<Vec<Region>, DmError> {
     let entered = Entered::begin(target, Right::Shared, Kinds::REGULAR, OpenFor::Look)?;
@@ -29,7 +26,10 @@ pub fn set_region(target: &Target, regions: &[Region], sync: bool) -> Result<boo
     if regions.len() > regions_max() as usize {
         return Err(DmError::TooBig { need: None });
     }
-    if regions.iter().any(|region| region.flags & !FLAGS != 0) {
+    if regions
+        .iter()
+        .any(|region| region.flags & !reading().region_flags != 0)
+    {
         return Err(DmError::Invalid);
     }
     let kept = kept(regions);

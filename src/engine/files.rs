@@ -7,7 +7,7 @@ use super::core::Core;
 use super::requests::{Durability, carry_out};
 use super::sink::DESTROY_LISTED;
 use super::{Asked, Engine, Outcome};
-use crate::fs::{Mount, attr, handle, side, stat, state};
+use crate::fs::{Mount, attr, handle, side, stat, state, users};
 use crate::model::machine::changed_list;
 use crate::model::{DmError, EventSet, EventType, FsId, Handle, Kinds, OpenFor, Right, Token};
 use crate::proto::{Reply, Request, Target};
@@ -62,6 +62,12 @@ impl Engine {
                 extra_on_fs,
             } => self.set_event_list(asked, target, events, mask, extra_on_fs),
             Request::GetEventList { target } => self.get_event_list(asked, target),
+            Request::IsOpen { target } => {
+                let (kinds, open) = (Kinds::OBJECT, OpenFor::Look);
+                self.on_object(asked, target, Right::Shared, kinds, open, |_, opened| {
+                    self.is_open(target.handle, &opened).map(Reply::Open).into()
+                })
+            }
             Request::SetRegions {
                 target,
                 regions,
@@ -215,6 +221,19 @@ impl Engine {
         }
     }
 
+    fn is_open(&self, handle: Handle, opened: &Opened) -> Result<bool, DmError> {
+        let Handle::Object { inode, .. } = handle else {
+            return Ok(false);
+        };
+        if opened.kind != Kinds::REGULAR {
+            return Ok(false);
+        }
+        let (supervisor, ..) = self.host.describe();
+        // Both share the descriptors that we work with.
+        let own = [supervisor, std::process::id()];
+        Ok(users::is_open(opened.mount.device, inode, &own))
+    }
+
     /// Does the object of a handle live? (For rights and holds, which name objects without opening them.)
     pub(super) fn object_lives(&self, handle: Handle) -> Result<(), DmError> {
         let fs = handle.fs().ok_or(DmError::BadHandle)?;
@@ -308,19 +327,10 @@ impl Engine {
             let by_region = state
                 .regions
                 .iter()
-                .fold(0, |set, region| set | region_events(region.flags));
+                .fold(0, |set, region| set | region.events().0);
             Ok(Reply::EventList(EventSet(state.events.0 | by_region))).into()
         })
     }
-}
-
-/// The events that the flags of a region enable, as bits of an event set.
-fn region_events(flags: u32) -> u64 {
-    [EventType::Read, EventType::Write, EventType::Truncate]
-        .into_iter()
-        .enumerate()
-        .filter(|(bit, _)| flags & (1 << bit) != 0)
-        .fold(0, |set, (_, event)| set | event.bit())
 }
 
 fn entered(opened: Opened) -> Outcome {

@@ -83,6 +83,7 @@ impl Engine {
             | Request::GetEventList { .. }
             | Request::Enter { .. }
             | Request::Look { .. }
+            | Request::IsOpen { .. }
             | Request::SetRegions { .. }
             | Request::PunchHole { .. }
             | Request::SetAttribute { .. }
@@ -255,6 +256,7 @@ fn target(request: &Request) -> Option<&Target> {
         | Request::Release { target }
         | Request::QueryHold { target }
         | Request::Enter { target, .. }
+        | Request::IsOpen { target }
         | Request::SetRegions { target, .. }
         | Request::PunchHole { target, .. }
         | Request::SetAttribute { target, .. }

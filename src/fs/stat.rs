@@ -34,7 +34,6 @@ use crate::fs::state;
 use crate::model::AttrChange;
 use crate::model::DmError;
 use crate::model::EventSet;
-use crate::model::EventType;
 use crate::model::Handle;
 use crate::model::Kinds;
 use crate::model::ObjectStat;
@@ -124,14 +123,8 @@ pub fn change_id(fd: BorrowedFd<'_>) -> Result<u64, DmError> {
 
 /// `dt_emask`: the object's own list and the flags of its regions.
 fn events_of(state: &ObjectState) -> EventSet {
-    const BITS: [(u32, EventType); 3] = [
-        (1, EventType::Read),
-        (2, EventType::Write),
-        (4, EventType::Truncate),
-    ];
-    let flags = state.regions.iter().fold(0, |all, one| all | one.flags);
-    let bits = BITS.iter().filter(|(flag, _)| flags & flag != 0);
-    EventSet(bits.fold(state.events.0, |set, (_, event)| set | event.bit()))
+    let regions = state.regions.iter();
+    EventSet(regions.fold(state.events.0, |set, region| set | region.events().0))
 }
 
 /// What xattrs say of an object, read only if they are there.

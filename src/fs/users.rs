@@ -7,6 +7,7 @@
 use std::fs::read_dir;
 use std::fs::read_link;
 use std::fs::read_to_string;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -79,6 +80,22 @@ pub fn in_use(device: u64) -> Vec<User> {
     users.sort_unstable();
     users.dedup();
     users
+}
+
+/// Has a process the file open or mapped, but for those in `except`? Descriptors with O_PATH count.
+pub fn is_open(device: u64, inode: u64, except: &[u32]) -> bool {
+    let is_it = |link: &PathBuf| {
+        std::fs::metadata(link).is_ok_and(|found| found.dev() == device && found.ino() == inode)
+    };
+    entries(Path::new("/proc")).iter().any(|process| {
+        let name = process.file_name().and_then(|name| name.to_str());
+        match name.and_then(|name| name.parse::<u32>().ok()) {
+            Some(pid) if !except.contains(&pid) => ["fd", "map_files"]
+                .iter()
+                .any(|dir| entries(&process.join(dir)).iter().any(is_it)),
+            _ => false,
+        }
+    })
 }
 
 #[cfg(test)]

@@ -12,17 +12,20 @@ pub struct Region {
     pub offset: u64,
     /// Bytes; 0: without end.
     pub size: u64,
-    /// READ 1, WRITE 2, TRUNCATE 4.
+    /// READ 1, WRITE 2, TRUNCATE 4, DIRECT_READ 8.
     pub flags: u32,
     /// `rg_opaque`.
     pub opaque: u32,
 }
 
+/// Flags of a region that guard what is read. Who asks for DIRECT_READ gets READ: the bytes may be gone.
+pub const READ_FLAGS: u32 = 1 | 8;
+
 impl Region {
     /// The events that its flags ask for.
     pub fn events(&self) -> EventSet {
         let wanted = [
-            (1, EventType::Read),
+            (READ_FLAGS, EventType::Read),
             (2, EventType::Write),
             (4, EventType::Truncate),
         ];
@@ -130,8 +133,8 @@ impl AttrMask {
     pub const FOPEN: Self = Self(0x4000);
     /// What `dm_set_fileattr` takes.
     pub const SETTABLE: Self = Self(0x00ff);
-    /// What `dm_get_fileattr` takes. FOPEN is not among it: nobody here knows it.
-    pub const READABLE: Self = Self(0x3e80);
+    /// What `dm_get_fileattr` takes.
+    pub const READABLE: Self = Self(0x7e80);
     /// What the bulk calls take.
     pub const SCANNABLE: Self = Self(0x3f80);
 

@@ -255,6 +255,10 @@ pub enum Request {
         kinds: Kinds,
         open: OpenFor,
     },
+    /// Has anybody the object open or mapped? Only looked at for regular files.
+    IsOpen {
+        target: Target,
+    },
     SetRegions {
         target: Target,
         regions: Vec<Region>,
@@ -353,6 +357,7 @@ pub enum Reply {
     EventList(EventSet),
     Right(Right),
     Held(bool),
+    Open(bool),
     /// The object is open; one descriptor comes along. `kind` is one of `Kinds`.
     Entered {
         kind: Kinds,

@@ -1,9 +1,9 @@
 //! Which event an operation makes, given the file's regions. Pure rules (reference 3.4, 7.8, 7.9).
 
 use crate::fs::ObjectState;
+use crate::model::file::READ_FLAGS as READ;
 use crate::model::{EventType, Region};
 
-const READ: u32 = 1;
 const WRITE: u32 = 2;
 const TRUNCATE: u32 = 4;
 
