@@ -1,0 +1,28 @@
+/* user.h: a user of a file: a process that does one thing, which may wait for an application's answer. */
+#ifndef USER_H
+#define USER_H
+
+#include "harness.h"
+
+struct user {
+  pid_t pid;
+  int pipe;
+  unsigned char data[256]; /* what it read, after await() */
+};
+
+/* What it does begins at once. One user at a time: the next one takes the place. */
+struct user *user_reads(const char *name, long offset, size_t length);
+/* With O_NONBLOCK. */
+struct user *user_reads_without_waiting(const char *name, long offset, size_t length);
+struct user *user_writes(const char *name, long offset, size_t length);
+struct user *user_truncates(const char *name, long size);
+/* mmap(2) and at once munmap(2). */
+struct user *user_maps(const char *name, long offset, size_t length, int protection, int flags);
+
+/* Is it through? */
+bool has_done(struct user *user);
+/* Waits for it; 0 or the errno of what it did. */
+int await(struct user *user);
+void kill_user(struct user *user);
+
+#endif
