@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Copies what was built to where it is used; `make install` runs it.
-#   PREFIX    where it will be used (/usr/local); LIBDIR, INCLUDEDIR, SBINDIR, LIBEXECDIR, MANDIR below it
+#   PREFIX    where it will be used (/usr/local); LIBDIR, INCLUDEDIR, SBINDIR, LIBEXECDIR, MANDIR, UNITDIR below it
 #   DESTDIR   a directory before all that, for packages
 #   BIN, HSM  what cargo and CMake built (target/release, build/release/examples-c/hsm)
 #   COMPAT    no: without libdm.so, libxdsm.so and libjfsdm.so, the names that older makefiles link with
@@ -13,6 +13,7 @@ INCLUDEDIR=${INCLUDEDIR:-$PREFIX/include}
 SBINDIR=${SBINDIR:-$PREFIX/sbin}
 LIBEXECDIR=${LIBEXECDIR:-$PREFIX/libexec}
 MANDIR=${MANDIR:-$PREFIX/share/man}
+UNITDIR=${UNITDIR:-$PREFIX/lib/systemd/system}
 DESTDIR=${DESTDIR:-}
 BIN=${BIN:-target/release}
 HSM=${HSM:-build/release/examples-c/hsm}
@@ -43,6 +44,10 @@ install -m 755 "$BIN/dmapid" "$BIN/dmctl" "$DESTDIR$SBINDIR"
 # mount -t dmapi and umount find these.
 ln -sf dmctl "$DESTDIR$SBINDIR/mount.dmapi"
 ln -sf dmctl "$DESTDIR$SBINDIR/umount.dmapi"
+
+install -d "$DESTDIR$UNITDIR"
+sed -e "s|@SBINDIR@|$SBINDIR|" systemd/dmapid.service >"$DESTDIR$UNITDIR/dmapid.service"
+chmod 644 "$DESTDIR$UNITDIR/dmapid.service"
 
 for program in "$HSM"/hsm_*; do
   [ -f "$program" ] && [ -x "$program" ] || continue

@@ -9,6 +9,7 @@ use nix::sys::signal::Signal;
 
 use super::control;
 use super::inheritance::Inheritance;
+use super::notify::Notify;
 use super::settings::Settings;
 use super::supervisor::Image;
 use crate::engine::{Config, Engine, Host};
@@ -95,6 +96,8 @@ fn watch_supervisor(
         .name("watch".into())
         .spawn(move || {
             wait_for_end(supervisor, pidfd);
+            // At once: a service manager that sees the death first would end this process, too.
+            Notify::from_environment().tell(&format!("MAINPID={}", std::process::id()));
             loop {
                 tracing::warn!("the supervisor ended; this process takes its place");
                 let problem = image.exec_running(&inheritance);

@@ -180,7 +180,8 @@ impl Service {
         file.write_all_at(&content(), 0).expect("written");
         file.sync_all().expect("synced");
         drop(file);
-        self.client.send(&Call::Leave).expect("sent");
+        // If the worker died meanwhile there is nothing to leave.
+        let _ = self.client.send(&Call::Leave);
         self.guard(handle, 0);
         self.answer(event, Answer::Continue);
     }
@@ -242,6 +243,10 @@ impl Reader {
         assert_eq!(self.child.try_wait().expect("it is ours"), None);
         let wchan = std::fs::read_to_string(format!("/proc/{}/wchan", self.pid()));
         assert!(wchan.expect("it lives").contains("fanotify"));
+    }
+
+    pub fn is_done(&mut self) -> bool {
+        self.child.try_wait().expect("it is ours").is_some()
     }
 
     pub fn read_everything(mut self) {
