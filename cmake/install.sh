@@ -46,7 +46,7 @@ ln -sf dmctl "$DESTDIR$SBINDIR/mount.dmapi"
 ln -sf dmctl "$DESTDIR$SBINDIR/umount.dmapi"
 
 install -d "$DESTDIR$UNITDIR"
-sed -e "s|@SBINDIR@|$SBINDIR|" systemd/dmapid.service >"$DESTDIR$UNITDIR/dmapid.service"
+sed -e "s|@SBINDIR@|$SBINDIR|" systemd/dmapid.service.in >"$DESTDIR$UNITDIR/dmapid.service"
 chmod 644 "$DESTDIR$UNITDIR/dmapid.service"
 
 for program in "$HSM"/hsm_*; do

@@ -81,7 +81,7 @@ fn lists_of_objects_and_file_systems_are_kept() {
         kinds: Kinds::REGULAR,
         open: dmapi::model::OpenFor::Look,
     };
-    assert_eq!(service.client.ask(request), Err(DmError::Invalid));
+    assert_eq!(service.client.ask(request), Err(DmError::WrongKind));
     service.end();
 }
 
