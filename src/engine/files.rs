@@ -81,9 +81,7 @@ impl Engine {
                 offset,
                 length,
             } => self.changing(asked, target, Kinds::REGULAR, |asked, _| {
-                self.source
-                    .punch(target.handle, offset, length, asked.again)?;
-                Ok(Reply::Nothing)
+                self.punch(asked, target.handle, offset, length)
             }),
             Request::SetAttribute {
                 target,
@@ -122,6 +120,26 @@ impl Engine {
                 })
             }
             other => unreachable!("{other:?} is no request on a file"),
+        }
+    }
+
+    /// That it was decided is recorded before the first byte is freed. A worker that dies afterwards may
+    /// leave a stub, and users may have it open when the request comes again: told that the file is busy,
+    /// an application would take the guard off bytes that are gone. What was not freed stays allocated.
+    fn punch(
+        &self,
+        asked: &Asked,
+        handle: Handle,
+        offset: u64,
+        length: u64,
+    ) -> Result<Reply, DmError> {
+        let was_decided = asked.again && self.is_decided(asked);
+        match self
+            .source
+            .punch(handle, offset, length, &|| self.decide(asked))
+        {
+            Err(DmError::Busy) if was_decided => Ok(Reply::Nothing),
+            punched => punched.map(|()| Reply::Nothing),
         }
     }
 

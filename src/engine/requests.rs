@@ -19,7 +19,8 @@ pub enum Durability {
 impl Engine {
     /// Was the request carried out before, by a worker that died? `None`: it is to be carried out now.
     pub(super) fn repeated(&self, asked: &Asked) -> Option<Outcome> {
-        if !asked.again || asked.granted {
+        // A punch is not done when it is decided: it goes on where the worker died.
+        if !asked.again || asked.granted || matches!(asked.request, Request::PunchHole { .. }) {
             return None;
         }
         self.with(|core, out| match core.model.kept(asked.id) {
@@ -41,6 +42,18 @@ impl Engine {
                 Some(outcome.into())
             }
         })
+    }
+
+    /// Keeps the reply of a request that is about to be carried out outside the model.
+    pub(super) fn decide(&self, asked: &Asked) -> Result<(), DmError> {
+        let done = Ok(Reply::Nothing);
+        self.with(|core, out| core.commit(Vec::new(), Some((asked.id, &done)), out))
+            .map(drop)
+    }
+
+    /// Did an earlier worker decide it?
+    pub(super) fn is_decided(&self, asked: &Asked) -> bool {
+        matches!(self.lock().model.kept(asked.id), Kept::Reply(_))
     }
 
     pub(super) fn dispatch(&self, asked: Asked) -> Outcome {

@@ -83,8 +83,15 @@ pub trait EventSource: Send + Sync {
     ) -> Result<Changed, DmError>;
     /// Writes the event list of an object and applies it.
     fn set_event_list(&self, handle: Handle, events: EventSet, sync: bool) -> Result<(), DmError>;
-    /// Frees the blocks of a range under the order of docs/architecture.md; `again`: the request was sent before.
-    fn punch(&self, handle: Handle, offset: u64, length: u64, again: bool) -> Result<(), DmError>;
+    /// Frees the blocks of a range under the order of docs/architecture.md. `decided` is called once, when the
+    /// file was found unused and nothing was changed yet; if it fails nothing is changed.
+    fn punch(
+        &self,
+        handle: Handle,
+        offset: u64,
+        length: u64,
+        decided: &dyn Fn() -> Result<(), DmError>,
+    ) -> Result<(), DmError>;
     /// Makes no event itself: the list of a file system changed (`dm_set_eventlist`, dispositions).
     fn list_changed(&self, fs: FsId);
     /// Operations that are blocked now: (serial, process, since CLOCK_REALTIME ms).

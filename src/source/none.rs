@@ -66,7 +66,7 @@ impl EventSource for NoSource {
         _handle: Handle,
         _offset: u64,
         _length: u64,
-        _again: bool,
+        _decided: &dyn Fn() -> Result<(), DmError>,
     ) -> Result<(), DmError> {
         Err(DmError::BadHandle)
     }

@@ -124,7 +124,7 @@ impl Fanotify {
         handle: Handle,
         offset: u64,
         length: u64,
-        again: bool,
+        decided: &dyn Fn() -> Result<(), DmError>,
     ) -> Result<(), DmError> {
         let inode = inode_of(handle)?;
         let served = self.served_of(handle)?;
@@ -137,9 +137,10 @@ impl Fanotify {
         // The order of the steps is that of docs/architecture.md and must stay.
         let _changing = self.begin_change(handle);
         self.test_unused(fd)?;
-        if !again && stat::change_id(fd)? != change_before {
+        if stat::change_id(fd)? != change_before {
             return Err(DmError::Busy);
         }
+        decided()?;
         self.punch_unused(&served, fd, offset, length, to_end)
     }
 

@@ -332,8 +332,14 @@ impl EventSource for Fanotify {
         self.change_event_list(handle, events, sync)
     }
 
-    fn punch(&self, handle: Handle, offset: u64, length: u64, again: bool) -> Result<(), DmError> {
-        self.punch_hole(handle, offset, length, again)
+    fn punch(
+        &self,
+        handle: Handle,
+        offset: u64,
+        length: u64,
+        decided: &dyn Fn() -> Result<(), DmError>,
+    ) -> Result<(), DmError> {
+        self.punch_hole(handle, offset, length, decided)
     }
 
     fn list_changed(&self, fs: FsId) {
