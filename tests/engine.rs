@@ -82,7 +82,13 @@ impl EventSource for FakeSource {
     fn set_event_list(&self, _: Handle, _: EventSet, _: bool) -> Result<(), DmError> {
         Err(DmError::BadHandle)
     }
-    fn punch(&self, _: Handle, _: u64, _: u64, _: bool) -> Result<(), DmError> {
+    fn punch(
+        &self,
+        _: Handle,
+        _: u64,
+        _: u64,
+        _: &dyn Fn() -> Result<(), DmError>,
+    ) -> Result<(), DmError> {
         Err(DmError::BadHandle)
     }
     fn list_changed(&self, fs: FsId) {
