@@ -32,7 +32,7 @@ def deadline() -> Iterator[None]:
         raise TimeoutError("the test did not end in time")
 
     before = signal.signal(signal.SIGALRM, raise_timeout)
-    signal.alarm(2 * DEADLINE_S)
+    signal.alarm(4 * DEADLINE_S)
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
@@ -65,6 +65,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator["subprocess.Pop
         wait_until(lambda: serves() or daemon.poll() is not None, "the start of dmapid")
         if daemon.poll() is not None:
             pytest.fail("dmapid ended at once:\n" + (directory / "log").read_text())
+        os.environ["DMAPI_WAIT_MS"] = str(2000 * DEADLINE_S)
         yield daemon
     finally:
         daemon.terminate()

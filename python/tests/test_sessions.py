@@ -1,6 +1,7 @@
 """Sessions, messages, tokens and rights that need no file system."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -191,8 +192,6 @@ def test_an_application_that_closes_all_descriptors_goes_on(service):
 
 
 def test_a_signal_interrupts_the_wait_and_loses_nothing(session):
-    import signal
-
     class Enough(Exception):
         pass
 
@@ -224,19 +223,51 @@ def test_a_signal_interrupts_the_wait_and_loses_nothing(session):
     assert session.get_events(1, wait=True)[0].body == b"afterwards"
 
 
+def sleeps_in_poll(pid: int) -> bool:
+    """As far as the kernel tells; where it does not, any moment will do."""
+    place = Path(f"/proc/{pid}/wchan").read_text()
+    return "poll" in place or place in ("", "0")
+
+
 def test_a_killed_reader_takes_no_event_with_it(session):
     code = "import dmapi, sys; dmapi.Session(int(sys.argv[1])).get_events(1, wait=True)"
     reader = subprocess.Popen(
         [sys.executable, "-c", code, str(session.id)], env={**os.environ, "PYTHONPATH": str(PYTHON)}
     )
 
-    def is_waiting() -> bool:
-        state = Path(f"/proc/{reader.pid}/wchan").read_text() if os.geteuid() == 0 else "poll"
-        return "poll" in state
-
-    wait_until(is_waiting, "the wait of the reader")
+    wait_until(lambda: sleeps_in_poll(reader.pid), "the wait of the reader")
     reader.kill()
     reader.wait()
     session.send(b"still there")
     (event,) = session.get_events(1, wait=True)
     assert event.body == b"still there"
+
+
+def test_a_child_of_a_killed_reader_does_not_keep_its_event(session):
+    # The child holds the dead reader's connection open, but nobody will ever read from it.
+    code = (
+        "import os, sys, time, dmapi\n"
+        "own = dmapi.Session(int(sys.argv[1]))\n"
+        "own.info\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    time.sleep(1000)\n"
+        "print(child, flush=True)\n"
+        "own.get_events(1, wait=True)\n"
+    )
+    reader = subprocess.Popen(
+        [sys.executable, "-c", code, str(session.id)],
+        env={**os.environ, "PYTHONPATH": str(PYTHON)},
+        stdout=subprocess.PIPE,
+    )
+    child = int(reader.stdout.readline())
+    try:
+        wait_until(lambda: sleeps_in_poll(reader.pid), "the wait of the reader")
+        reader.kill()
+        reader.wait()
+        session.send(b"for the living")
+        (event,) = session.get_events(1, wait=True)
+        assert event.body == b"for the living"
+    finally:
+        os.kill(child, signal.SIGKILL)
+        reader.stdout.close()

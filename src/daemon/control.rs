@@ -26,6 +26,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct Connection {
     fd: OwnedFd,
     peer: Peer,
+    /// The process that connected. Its death ends the connection, also if a child of it, which has a copy of
+    /// its end, lives on: nobody would ever read what is sent there.
+    process: Option<OwnedFd>,
 }
 
 impl Outlet for Connection {
@@ -96,7 +99,9 @@ fn admit(worker: &Arc<Worker>, fd: OwnedFd) {
         let reason = format!("dmapid has {CONNECTIONS_MAX} connections already; close some");
         return refuse(&fd, peer, reason);
     };
-    let connection = Arc::new(Connection { fd, peer });
+    // None: it is dead already, or there are no descriptors left; then the connection's own end must do.
+    let process = process::pidfd(peer.pid).ok();
+    let connection = Arc::new(Connection { fd, peer, process });
     let worker = Arc::clone(worker);
     let thread = std::thread::Builder::new()
         .name("connection".into())
@@ -123,7 +128,10 @@ fn converse(worker: &Arc<Worker>, connection: &Arc<Connection>) {
     let Some(id) = greet(worker, connection, &mut buffer) else {
         return;
     };
-    while let Some((call, fds)) = next_call(connection, &mut buffer) {
+    while has_call(connection) {
+        let Some((call, fds)) = next_call(connection, &mut buffer) else {
+            break;
+        };
         match call {
             Call::Hello { .. } => {
                 tracing::warn!(pid = connection.peer.pid, "said Hello twice; closed");
@@ -169,6 +177,17 @@ fn greet(worker: &Worker, connection: &Arc<Connection>, buffer: &mut [u8]) -> Op
     };
     connection.send(&welcome, None);
     Some(id)
+}
+
+/// Waits for the next call, or the end. `false`: the process is dead and left no call behind.
+fn has_call(connection: &Connection) -> bool {
+    match &connection.process {
+        // An error of poll is one of the connection as well: receiving tells it.
+        Some(process) => {
+            process::wait_readable_or(connection.fd.as_fd(), process.as_fd()).unwrap_or(true)
+        }
+        None => true,
+    }
 }
 
 fn next_call(connection: &Connection, buffer: &mut [u8]) -> Option<(Call, Vec<OwnedFd>)> {

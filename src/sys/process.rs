@@ -65,6 +65,21 @@ pub fn wait_readable(fd: BorrowedFd<'_>, limit: Option<Duration>) -> io::Result<
     }
 }
 
+/// Waits until the first descriptor is readable, which is `true`, or only the second one.
+pub fn wait_readable_or(fd: BorrowedFd<'_>, other: BorrowedFd<'_>) -> io::Result<bool> {
+    loop {
+        let mut fds = [
+            PollFd::new(fd, PollFlags::POLLIN),
+            PollFd::new(other, PollFlags::POLLIN),
+        ];
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) => return Ok(fds[0].any().unwrap_or(true)),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
 /// Replaces this process by a program. Returns only if that fails.
 pub fn exec(program: &CString, arguments: &[CString]) -> io::Error {
     match nix::unistd::execv(program, arguments) {
