@@ -67,3 +67,4 @@ bench: build
 headers:
 	DMAPI_WRITE_HEADERS=1 cargo test --locked --test header
 	UPDATE_MAN=1 cargo test --locked --test man_pages
+	UPDATE_CONFORMANCE=1 cargo test --locked --test conformance

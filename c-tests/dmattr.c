@@ -76,6 +76,35 @@ static void names_and_sizes(void) {
   CHECK_EQ(drop(file, "plain"), 0);
 }
 
+/* Where attributes fill the inode there is no room for regions and lists either. */
+static void full_of_attributes(void) {
+  char *path = strdup(in_fs("stuffed")), name[32];
+  make_file(path, 1);
+  struct handle stuffed = handle_of(path);
+  unsigned number = 0;
+  for (size_t length = 256; length > 0; length = length > 1 ? length / 4 : 0) {
+    do {
+      snprintf(name, sizeof name, "trusted.full%u", number++);
+    } while (setxattr(path, name, value, length, 0) == 0);
+    CHECK_EQ(errno, ENOSPC);
+  }
+  free(path);
+  static dm_region_t many[20];
+  for (unsigned at = 0; at < 20; at++)
+    many[at] = (dm_region_t){at * 1000 + 7, 500, DM_REGION_NOEVENT, at};
+  dm_boolean_t exact;
+  CHECK_ERRNO(dm_set_region(ON(stuffed), 20, many, &exact), ENOSPC);
+  CHECK_ERRNO(dm_set_region_nosync(ON(stuffed), 20, many, &exact), ENOSPC);
+  dm_eventset_t events = (dm_eventset_t)1 << DM_EVENT_ATTRIBUTE;
+  CHECK_ERRNO(dm_set_eventlist(ON(stuffed), &events, DM_EVENT_MAX), ENOSPC);
+  CHECK_ERRNO(dm_set_eventlist_nosync(ON(stuffed), &events, DM_EVENT_MAX), ENOSPC);
+  u_int count = 4711;
+  CHECK_EQ(dm_get_region(ON(stuffed), 0, NULL, &count), 0);
+  CHECK_EQ(count, 0);
+  CHECK_EQ(dm_get_eventlist(ON(stuffed), 64, &events, &count), 0);
+  CHECK_EQ(events, 0);
+}
+
 static void limits(void) {
   CHECK_EQ(set(file, "large", value, value_max), 0);
   check_value(file, "large", value, value_max);
@@ -101,6 +130,7 @@ static void limits(void) {
     CHECK_ERRNO(dm_set_dmattr_nosync(ON(file), &more, 0, value_max / 4, value), ENOSPC);
     CHECK_ERRNO(set(file, "more0", value, value_max), ENOSPC);
     check_value(file, "more0", value, value_max / 4);
+    full_of_attributes();
   }
 }
 

@@ -174,7 +174,7 @@ static bool is_interrupted;
 static void *wait_in_vain(void *unused) {
   (void)unused;
   struct messages got;
-  CHECK_ERRNO(get_messages(sid, 0, DM_EV_WAIT, &got), EINTR);
+  CHECK_ERRNO(get_messages(sid, 0, DM_EV_WAIT, &got), EINTR); /* produces: dm_get_events EINTR */
   __atomic_store_n(&is_interrupted, true, __ATOMIC_RELEASE);
   return NULL;
 }
@@ -211,7 +211,7 @@ static void a_signal_ends_waiting(void) {
   wait_until(signal_sender, &sender, "the sender is interrupted");
   join_sender(&sender);
   CHECK_EQ(sender.result, -1);
-  CHECK_EQ(sender.error, EINTR);
+  CHECK_EQ(sender.error, EINTR); /* produces: dm_send_msg EINTR */
   CHECK_EQ(count_tokens(sid), 1);
   answer(sid, token);
 }

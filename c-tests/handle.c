@@ -101,6 +101,7 @@ static void paths(void) {
   char longest[5000];
   memset(longest, 'a', sizeof longest - 1);
   longest[sizeof longest - 1] = '\0';
+  /* produces: dm_path_to_handle, dm_path_to_fshandle ENOENT ENOTDIR ENAMETOOLONG ENXIO EFAULT */
   for (int as_fs = 0; as_fs < 2; as_fs++) {
     int (*call)(char *, void **, size_t *) = as_fs ? dm_path_to_fshandle : dm_path_to_handle;
     CHECK_ERRNO_KEEPS(call((char *)in_fs("missing"), &out.hanp, &out.hlen), ENOENT, out);

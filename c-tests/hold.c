@@ -79,6 +79,7 @@ static void a_hold_moves_with_its_event(void) {
   CHECK_EQ(dm_destroy_session(other), 0);
 }
 
+/* produces: dm_obj_ref_hold, dm_obj_ref_rele, dm_obj_ref_query EINVAL EFAULT EBADF */
 static void every_call_says(dm_sessid_t of, void *hanp, size_t hlen, dm_token_t token, int expected) {
   CHECK_ERRNO(dm_obj_ref_hold(of, token, hanp, hlen), expected);
   CHECK_ERRNO(dm_obj_ref_rele(of, token, hanp, hlen), expected);

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 enum { PAGE = 4096, FILE_BYTES = 5 * PAGE + 77, BIG_BYTES = 9 * 1024 * 1024 + 5 };
 
@@ -167,6 +168,33 @@ static void by_handle(void) {
   CHECK_ERRNO(dm_open_by_handle(NULL, file.hlen, O_RDONLY), EFAULT);
 }
 
+/* The file system is filled: what was written before the end counts, then ENOSPC. */
+static void no_space(void) {
+  char *path = strdup(in_fs("filler"));
+  struct statvfs room;
+  CHECK_EQ(statvfs(bed.fs, &room), 0);
+  off_t most = (off_t)(room.f_bavail * room.f_frsize) - 24 * 1024 * 1024;
+  int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+  CHECK(fd >= 0 && most > 0);
+  int failed = posix_fallocate(fd, 0, most);
+  CHECK(failed == 0 || failed == ENOSPC);
+  CHECK_EQ(close(fd), 0);
+  make_file(in_fs("full"), 0);
+  struct handle full = handle_of(in_fs("full"));
+  enum { PIECE = 1024 * 1024 };
+  static unsigned char data[PIECE];
+  dm_off_t offset = 0;
+  dm_ssize_t got;
+  while ((got = dm_write_invis(ON(full), DM_WRITE_SYNC, offset, PIECE, data)) > 0) {
+    offset += got;
+    CHECK(offset < 256L * 1024 * 1024);
+  }
+  CHECK_ERRNO(dm_write_invis(ON(full), DM_WRITE_SYNC, offset, PIECE, data), ENOSPC);
+  CHECK_EQ(unlink(path), 0);
+  CHECK_EQ(unlink(in_fs("full")), 0);
+  free(path);
+}
+
 static void body(void) {
   make_file(in_fs("file"), FILE_BYTES);
   file = handle_of(in_fs("file"));
@@ -178,6 +206,7 @@ static void body(void) {
   geometry();
   by_handle();
   CHECK_EQ(dm_sync_by_handle(ON(file)), 0);
+  no_space();
   CHECK_EQ(dm_destroy_session(sid), 0);
 }
 

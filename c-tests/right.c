@@ -166,7 +166,7 @@ static void a_signal_ends_waiting(void) {
   wait_until(signal_waiter, &waiter, "the waiting request is interrupted");
   join_waiter(&waiter);
   CHECK_EQ(waiter.result, -1);
-  CHECK_EQ(waiter.error, EINTR);
+  CHECK_EQ(waiter.error, EINTR); /* produces: dm_request_right EINTR */
   CHECK_EQ(right_of(file, two), DM_RIGHT_NULL);
   answer(sid, one);
   answer(sid, two);
@@ -228,6 +228,7 @@ static void rights_travel_with_the_event(void) {
 }
 
 /* All five calls on one set of arguments. */
+/* produces: dm_request_right, dm_release_right, dm_upgrade_right, dm_downgrade_right, dm_query_right EINVAL EFAULT EBADF */
 static void every_call_says(dm_sessid_t of, void *hanp, size_t hlen, dm_token_t token, int expected) {
   dm_right_t right = (dm_right_t)7;
   CHECK_ERRNO(dm_request_right(of, hanp, hlen, token, 0, DM_RIGHT_SHARED), expected);

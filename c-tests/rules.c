@@ -215,6 +215,13 @@ static void body(void) {
     location = 0;
   }
   printf("%zu calls\n", sizeof rules / sizeof rules[0]);
+  struct handle in = of_kind('D');
+  static char longest[8192];
+  memset(longest, 'a', sizeof longest - 1);
+#define BY_HANDLE sid, in.hanp, in.hlen, DM_NO_TOKEN, file.hanp, file.hlen, longest
+  CHECK_ERRNO(dm_create_by_handle(BY_HANDLE), ENAMETOOLONG);
+  CHECK_ERRNO(dm_mkdir_by_handle(BY_HANDLE), ENAMETOOLONG);
+  CHECK_ERRNO(dm_symlink_by_handle(BY_HANDLE, longest), ENAMETOOLONG);
   /* The global handle where it is no bad one. */
   CHECK_ERRNO(dm_get_eventlist(sid, DM_GLOBAL_HANP, DM_GLOBAL_HLEN, DM_NO_TOKEN, 64, &got_set, &count), EINVAL);
   CHECK_ERRNO(dm_set_eventlist(sid, DM_GLOBAL_HANP, DM_GLOBAL_HLEN, DM_NO_TOKEN, &set, DM_EVENT_MAX), EINVAL);

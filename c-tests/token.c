@@ -8,7 +8,8 @@ enum { DATA_MAX = 3960, THREADS = 4, EACH = 40 };
 
 static dm_sessid_t sid, other;
 
-/* What each call that takes a token says to one that is not good. */
+/* What each call that takes a token says to one that is not good.
+ * produces: dm_respond_event, dm_find_eventmsg, dm_pending EINVAL ESRCH; dm_move_event EINVAL ESRCH ENOENT */
 static void every_call_says(dm_sessid_t of, dm_token_t token, int expected, int expected_of_move) {
   _Alignas(8) char buffer[64] = "untouched";
   size_t length = 3;

@@ -173,4 +173,28 @@ mod tests {
         assert!(any.covers(REGULAR) && any.covers(DIRECTORY) && any.covers(0o120_777));
         assert!(!any.covers(0o010_644));
     }
+
+    #[test]
+    fn too_many_are_refused() {
+        let mut model = Model::default();
+        let plan = model.plan_create_session(None, b"s");
+        let session = run(&mut model, plan);
+        let plan = model.plan_add_fs(FS, mount());
+        run(&mut model, plan);
+        let named = |number: usize| {
+            let mut name = [b'x'; 8];
+            name[..4].copy_from_slice(format!("{number:04x}").as_bytes());
+            name
+        };
+        let set = |model: &Model, number| {
+            model.plan_set_inherit(session, Handle::Fs(FS), None, named(number), 0)
+        };
+        for number in 0..INHERITS_MAX {
+            let entry = set(&model, number).expect("room").into_entry();
+            model.apply(&entry).expect("applied");
+        }
+        assert_eq!(set(&model, INHERITS_MAX), Err(DmError::NoSpace));
+        // What is there already needs no room.
+        assert!(set(&model, 0).is_ok());
+    }
 }
