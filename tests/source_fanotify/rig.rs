@@ -243,10 +243,21 @@ impl Rig {
         Self::with(fs, root.into(), Config::default())
     }
 
+    /// With so few slots.
+    pub fn with_slots(kind: &'static str, slots: usize) -> Self {
+        let fs = LoopFs::new(kind);
+        let root = std::fs::File::open(fs.path()).expect("the mount");
+        Self::build(fs, root.into(), Config::default(), slots)
+    }
+
     /// With another mount of the file system than where users see it.
     pub fn with(fs: LoopFs, mount: OwnedFd, config: Config) -> Self {
+        Self::build(fs, mount, config, 256)
+    }
+
+    fn build(fs: LoopFs, mount: OwnedFd, config: Config, slots: usize) -> Self {
         show_logs();
-        let arena = Arc::new(Arena::create(256).expect("an arena"));
+        let arena = Arc::new(Arena::create(slots).expect("an arena"));
         let source = Fanotify::new(Arc::clone(&arena), config).expect("a source");
         let sink = Arc::new(Sink::default());
         let mount = source.attach(mount).expect("it is served");

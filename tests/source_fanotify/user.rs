@@ -342,6 +342,16 @@ fn act(words: &[&str]) -> Done {
                 plain(i64::from(inotify))
             }
             "unwatch" => plain(i64::from(libc::inotify_rm_watch(fd(1), fd(2)))),
+            // clone FROM TO LENGTH: FICLONE, and what is there then
+            "clone" => {
+                let done = libc::ioctl(fd(2), 0x4004_9409, fd(1));
+                if done < 0 {
+                    return plain(-1);
+                }
+                let buffer = aligned(number(3) as usize);
+                let got = libc::pread(fd(2), buffer.as_mut_ptr().cast(), buffer.len(), 0);
+                compared(got as i64, buffer, 0)
+            }
             "exec" => match Command::new(words[1]).status() {
                 Ok(status) => plain(i64::from(status.code().unwrap_or(-2))),
                 Err(error) => Done {

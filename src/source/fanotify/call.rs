@@ -336,7 +336,8 @@ impl Caller {
 
     fn clone_range(&self, a: &[u64; 6], rounded: Rounded) -> Option<Operation> {
         let length = match rounded.length {
-            0 => u64::MAX - rounded.offset, // To the end of the file.
+            // To the end of the file.
+            0 => self.file.size.saturating_sub(rounded.offset).max(1),
             length => length,
         };
         let target = self.named(a[0]).is_some();

@@ -24,6 +24,9 @@ const BATCH: usize = 8;
 /// The buffer must have room for the largest event, and that may be so many small ones.
 const BATCH_MIN: usize = EVENT_BYTES_MAX.div_ceil(EVENT_BYTES_MIN);
 
+/// How often the log says that there are no slots.
+const FULL_PAUSE: Duration = Duration::from_secs(10);
+
 /// The free slots. While there are none, nothing is read: who makes events waits in the kernel.
 #[derive(Debug, Default)]
 pub struct Pool {
@@ -48,14 +51,16 @@ impl Pool {
                 let rest = free.len() - count;
                 return free.split_off(rest);
             }
-            tracing::warn!(
-                "all slots for waiting operations are used; more of them wait in the kernel"
-            );
-            free = self
+            let (again, waited) = self
                 .more
-                .wait_timeout(free, Duration::from_secs(5))
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+                .wait_timeout(free, FULL_PAUSE)
+                .unwrap_or_else(PoisonError::into_inner);
+            free = again;
+            if waited.timed_out() {
+                tracing::warn!(
+                    "all slots for waiting operations are used; more of them wait in the kernel"
+                );
+            }
         }
     }
 
