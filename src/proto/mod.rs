@@ -102,7 +102,8 @@ pub struct FsEntry {
     pub list: EventSet,
 }
 
-/// What a client may ask.
+/// What a client may ask. A library that is loaded speaks to the daemon of an upgrade: from the first release
+/// on variants and fields are only appended, or [`VERSION`] grows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub enum Request {

@@ -274,7 +274,9 @@ impl Client {
     pub fn ask(&mut self, request: Request) -> Result<Reply, DmError> {
         let number = self.begin(request.clone());
         let mut outcome = self.end(number);
+        let deadline = Instant::now() + LIMIT;
         while outcome.is_none() {
+            assert!(Instant::now() < deadline, "no worker answers {request:?}");
             outcome = self.again(number, request.clone());
         }
         outcome.expect("it ended")
