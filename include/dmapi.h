@@ -1409,6 +1409,25 @@ int dm_set_return_on_destroy(dm_sessid_t sid,
                              dm_boolean_t enable);
 
 /**
+ * Lets a session be told when a user who waits is gone: for each of its events whose process was killed or interrupted
+ * after the event was received, a CANCEL event comes, with the sequence and the token of that event. The token stays
+ * good and must be answered, but nobody waits for the answer any more: a recall may stop.
+ *
+ * No DMAPI has a disposition for CANCEL, and applications do not expect it: so a session gets it only after this call.
+ * `enable`: `DM_TRUE` or `DM_FALSE`. It is taken over with the session.
+ *
+ * Returns 0, or -1 with `errno`: `EINVAL` `sid` is unknown.
+ *
+ * Threads: any. Blocks: no. Durable. The fanotify source notices the end of a process within seconds. Since: DMAPI_1.0.
+ * Source: libdmapi.
+ *
+ * # Safety
+ * None is needed.
+ */
+int dmx_set_cancel(dm_sessid_t sid,
+                   dm_boolean_t enable);
+
+/**
  * Gives the handle of the object that a path names. A symbolic link at its end is not followed.
  *
  * `path`: relative or absolute; "" is ".". `hanpp`, `hlenp`: get the handle, for `dm_handle_free`.

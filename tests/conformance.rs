@@ -81,7 +81,7 @@ fn is_errno(word: &str) -> bool {
 }
 
 fn is_function(word: &str) -> bool {
-    word.starts_with("dm_") && !word.ends_with("_t")
+    (word.starts_with("dm_") || word.starts_with("dmx_")) && !word.ends_with("_t")
 }
 
 /// The errnos of each function's doc block; "as `dm_...`" takes those of the other.

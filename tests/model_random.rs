@@ -38,6 +38,10 @@ enum Op {
     DropFs(u8),
     Reply,
     ClientGone(u8),
+    Rename(u8),
+    SetCancel(u8, bool),
+    Inherit(u8, u8, u8, bool),
+    AnswerDestroy(u8, bool),
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -65,6 +69,10 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0u8..3).prop_map(Op::DropFs),
         1 => Just(Op::Reply),
         1 => s().prop_map(Op::ClientGone),
+        1 => s().prop_map(Op::Rename),
+        2 => (s(), any::<bool>()).prop_map(|(a, b)| Op::SetCancel(a, b)),
+        2 => (s(), 0u8..3, s(), any::<bool>()).prop_map(|(a, b, c, d)| Op::Inherit(a, b, c, d)),
+        1 => (0u8..3, any::<bool>()).prop_map(|(a, b)| Op::AnswerDestroy(a, b)),
     ]
 }
 
@@ -138,6 +146,22 @@ impl Run {
                     .plan_create_session(Some(self.session(one)), b"again")?,
             ),
             Op::Destroy(one) => self.model.plan_destroy_session(self.session(one))?,
+            Op::Rename(one) => self.model.plan_rename_session(self.session(one), &[one])?,
+            Op::SetCancel(one, enable) => self.model.plan_set_cancel(self.session(one), enable)?,
+            Op::Inherit(one, on, name, set) => {
+                let (session, handle) = (self.session(one), Handle::Fs(fs(on)));
+                let name = [b'a' + name; 8];
+                match set {
+                    true => self
+                        .model
+                        .plan_set_inherit(session, handle, None, name, 0o100_000)?,
+                    false => self.model.plan_clear_inherit(session, handle, None, name)?,
+                }
+            }
+            Op::AnswerDestroy(on, answered) => Plan {
+                records: Vec::from_iter(self.model.destroy_answered(fs(on), answered)),
+                value: (),
+            },
             Op::UserEvent(one) => {
                 drop_value(
                     self.model

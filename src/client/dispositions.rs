@@ -81,3 +81,8 @@ pub fn get_mountinfo(target: &Target) -> Result<Vec<u8>, DmError> {
         _ => Err(DmError::Io),
     }
 }
+
+/// `dmx_set_cancel`.
+pub fn set_cancel(session: SessionId, enable: bool) -> Result<(), DmError> {
+    tell(&Request::SetCancel { session, enable })
+}

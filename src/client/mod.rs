@@ -35,7 +35,8 @@ pub use data::{
 };
 pub use dialect::{Dialect, POINTS, Reading, dialect, errno, reading, set_dialect};
 pub use dispositions::{
-    get_eventlist, get_mountinfo, getall_disp, set_disp, set_eventlist, set_return_on_destroy,
+    get_eventlist, get_mountinfo, getall_disp, set_cancel, set_disp, set_eventlist,
+    set_return_on_destroy,
 };
 pub use events::{
     create_userevent, find_eventmsg, get_events, getall_tokens, move_event, pending, respond_event,

@@ -78,6 +78,7 @@ impl Engine {
             | Request::SendMessage { .. }
             | Request::Pending { .. } => self.session_request(&asked),
             Request::SetDisposition { .. }
+            | Request::SetCancel { .. }
             | Request::GetAllDispositions { .. }
             | Request::SetReturnOnDestroy { .. }
             | Request::RequestRight { .. }

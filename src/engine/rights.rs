@@ -53,6 +53,12 @@ impl Engine {
                         .into()
                 })
             }
+            Request::SetCancel { session, enable } => self.change(
+                &asked,
+                Power,
+                |core| core.model.plan_set_cancel(session, enable),
+                |()| Reply::Nothing,
+            ),
             Request::GetAllDispositions { session } => {
                 let core = self.lock();
                 let held = core.model.dispositions_of(session);

@@ -440,6 +440,28 @@ pub unsafe extern "C" fn dm_set_return_on_destroy(
     })
 }
 
-dm_version!("DMAPI_1.0": dm_get_events, dm_respond_event, dm_pending, dm_find_eventmsg, dm_send_msg,
+/// Lets a session be told when a user who waits is gone: for each of its events whose process was killed or interrupted
+/// after the event was received, a CANCEL event comes, with the sequence and the token of that event. The token stays
+/// good and must be answered, but nobody waits for the answer any more: a recall may stop.
+///
+/// No DMAPI has a disposition for CANCEL, and applications do not expect it: so a session gets it only after this call.
+/// `enable`: `DM_TRUE` or `DM_FALSE`. It is taken over with the session.
+///
+/// Returns 0, or -1 with `errno`: `EINVAL` `sid` is unknown.
+///
+/// Threads: any. Blocks: no. Durable. The fanotify source notices the end of a process within seconds. Since: DMAPI_1.0.
+/// Source: libdmapi.
+///
+/// # Safety
+/// None is needed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dmx_set_cancel(sid: dm_sessid_t, enable: dm_boolean_t) -> c_int {
+    dm_call(|| {
+        client::set_cancel(session(sid)?, i64::from(enable) != DM_FALSE)?;
+        Ok(0)
+    })
+}
+
+dm_version!("DMAPI_1.0": dmx_set_cancel, dm_get_events, dm_respond_event, dm_pending, dm_find_eventmsg, dm_send_msg,
     dm_set_disp, dm_getall_disp, dm_set_eventlist, dm_set_eventlist_nosync, dm_get_eventlist,
     dm_set_return_on_destroy);

@@ -116,6 +116,11 @@ pub enum Record {
     DestroyAnswered { fs: FsId, answered: bool },
     /// A session was assumed under its own id.
     SessionRenamed { session: SessionId, info: Vec<u8> },
+    /// `dmx_set_cancel`: does the session get CANCEL events?
+    CancelInterestSet {
+        session: SessionId,
+        interested: bool,
+    },
 }
 
 /// What one append of the journal holds: applied whole or not at all.

@@ -181,6 +181,11 @@ pub enum Request {
     GetAllDispositions {
         session: SessionId,
     },
+    /// `dmx_set_cancel`.
+    SetCancel {
+        session: SessionId,
+        enable: bool,
+    },
     /// On a file system or an object.
     SetEventList {
         target: Target,

@@ -133,6 +133,20 @@ impl Model {
         Ok(Plan::one(record, ()))
     }
 
+    /// `dmx_set_cancel`: from now on the session is told when the originator of an event that it received is gone.
+    pub fn plan_set_cancel(
+        &self,
+        session: SessionId,
+        interested: bool,
+    ) -> Result<Plan<()>, DmError> {
+        self.check_session(session)?;
+        let record = Record::CancelInterestSet {
+            session,
+            interested,
+        };
+        Ok(Plan::one(record, ()))
+    }
+
     /// `dm_getall_disp`: the file systems on which the session has a disposition. Mount interest is not told.
     pub fn dispositions_of(&self, session: SessionId) -> Result<Vec<(FsId, EventSet)>, DmError> {
         self.check_session(session)?;
@@ -305,6 +319,19 @@ impl Model {
     ) -> Result<(), Corrupt> {
         let row = Session {
             wants_mounts: interested,
+            ..self.session_row(session)?.clone()
+        };
+        self.sessions.insert(session, row);
+        Ok(())
+    }
+
+    pub(super) fn cancel_interest_set(
+        &mut self,
+        session: SessionId,
+        interested: bool,
+    ) -> Result<(), Corrupt> {
+        let row = Session {
+            wants_cancels: interested,
             ..self.session_row(session)?.clone()
         };
         self.sessions.insert(session, row);

@@ -211,12 +211,47 @@ impl Model {
         sequence: Sequence,
         reserved: &dyn Fn(Sequence) -> bool,
     ) -> Option<Plan<()>> {
-        let record = match self.places.get(sequence)? {
-            Place::Waiting(_) => Record::EventWithdrawn { sequence },
-            Place::Queued(_) if !reserved(sequence) => Record::EventWithdrawn { sequence },
-            Place::Queued(_) | Place::Outstanding(_) => Record::EventOrphaned { sequence },
-        };
-        Some(Plan::one(record, ()))
+        let mut records = Vec::new();
+        match *self.places.get(sequence)? {
+            Place::Queued(session) | Place::Outstanding(session)
+                if self.is_received(sequence, reserved) =>
+            {
+                records.push(Record::EventOrphaned { sequence });
+                records.extend(self.cancellation(sequence, session));
+            }
+            _ => records.push(Record::EventWithdrawn { sequence }),
+        }
+        Some(Plan::new(records, ()))
+    }
+
+    /// Has an application the event, or is it on its way to one?
+    fn is_received(&self, sequence: Sequence, reserved: &dyn Fn(Sequence) -> bool) -> bool {
+        match self.places.get(sequence) {
+            Some(Place::Outstanding(_)) => true,
+            Some(Place::Queued(_)) => reserved(sequence),
+            Some(Place::Waiting(_)) | None => false,
+        }
+    }
+
+    /// CANCEL for an event that a session received, if the session wants it. It has nothing to say about a thing that is
+    /// over, so it is dropped where there is no room.
+    fn cancellation(&self, sequence: Sequence, session: SessionId) -> Option<Record> {
+        let wants_it = self.sessions.get(session)?.wants_cancels;
+        let event = self.events.get(sequence)?;
+        let token = event.token.filter(|_| wants_it && self.has_room())?;
+        Some(Record::EventQueued {
+            session: Some(session),
+            fs: None,
+            event: Event {
+                sequence: self.next_sequence(),
+                token: None,
+                kind: EventType::Cancel,
+                body: EventBody::Cancel { sequence, token },
+                origin: Origin::Nobody,
+                pid: event.pid,
+                made_ms: event.made_ms,
+            },
+        })
     }
 
     /// Is there a live event of this serial?

@@ -122,6 +122,7 @@ impl<T> Plan<T> {
 struct Session {
     info: Vec<u8>,
     wants_mounts: bool,
+    wants_cancels: bool,
 }
 
 /// A file system that is served.
@@ -313,6 +314,10 @@ impl Model {
             Record::InheritCleared { fs, name } => self.inherit_cleared(*fs, *name, effects),
             Record::DestroyAnswered { fs, answered } => self.destroy_answered_set(*fs, *answered),
             Record::SessionRenamed { session, info } => self.session_renamed(*session, info),
+            Record::CancelInterestSet {
+                session,
+                interested,
+            } => self.cancel_interest_set(*session, *interested),
             Record::EventUnwanted { fs, kind } => {
                 let count = self.unwanted.get((*fs, *kind)).copied().unwrap_or(0);
                 self.unwanted.insert((*fs, *kind), count.saturating_add(1));

@@ -123,6 +123,7 @@ impl Model {
             Session {
                 info: info.to_vec(),
                 wants_mounts: false,
+                wants_cancels: false,
             },
         )
     }
@@ -149,7 +150,7 @@ impl Model {
     ) -> Result<(), Corrupt> {
         let row = Session {
             info: info.to_vec(),
-            wants_mounts: self.session_row(old)?.wants_mounts,
+            ..self.session_row(old)?.clone()
         };
         self.new_session(new, row)?;
         self.sessions.remove(old);

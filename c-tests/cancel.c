@@ -1,0 +1,80 @@
+/* Purpose: CANCEL: a session that wants it is told when the process behind an event that it received is killed; one that
+ * does not, is not. The event stays and is answered. */
+#include "user.h"
+
+static dm_sessid_t sid;
+static struct handle file, fs;
+
+#define ON(h) sid, (h).hanp, (h).hlen, DM_NO_TOKEN
+
+static dm_size_t room[64];
+
+static dm_eventmsg_t *next(void) {
+  size_t length = 0;
+  CHECK_EQ(dm_get_events(sid, 1, DM_EV_WAIT, sizeof room, room, &length), 0);
+  return (dm_eventmsg_t *)room;
+}
+
+/* A reader is killed after its READ was received. */
+static dm_eventmsg_t read_and_kill(void) {
+  struct user *user = user_reads("file", 0, 10);
+  dm_eventmsg_t message = *next();
+  CHECK_EQ(message.ev_type, DM_EVENT_READ);
+  kill_user(user);
+  return message;
+}
+
+static void body(void) {
+  make_file(in_fs("file"), 100);
+  file = handle_of(in_fs("file"));
+  fs = fs_handle_of(bed.fs);
+  sid = new_session("cancel");
+  dm_eventset_t set = 0;
+  DMEV_SET(DM_EVENT_READ, set);
+  CHECK_EQ(dm_set_disp(ON(fs), &set, DM_EVENT_MAX), 0);
+  DMEV_SET(DM_EVENT_CANCEL, set);
+  CHECK_ERRNO(dm_set_disp(ON(fs), &set, DM_EVENT_MAX), EINVAL);
+  dm_region_t all = {0, 0, DM_REGION_READ, 0};
+  dm_boolean_t exact;
+  CHECK_EQ(dm_set_region(ON(file), 1, &all, &exact), 0);
+
+  CHECK_ERRNO(dmx_set_cancel(-1, DM_TRUE), EINVAL);
+  CHECK_ERRNO(dmx_set_cancel(DM_NO_SESSION, DM_TRUE), EINVAL);
+  CHECK_EQ(dmx_set_cancel(sid, DM_TRUE), 0);
+  dm_eventmsg_t killed = read_and_kill();
+  dm_eventmsg_t *message = next();
+  CHECK_EQ(message->ev_type, DM_EVENT_CANCEL);
+  CHECK_EQ(message->ev_token, DM_INVALID_TOKEN);
+  CHECK(message->ev_sequence > killed.ev_sequence);
+  dm_cancel_event_t *cancel = DM_GET_VALUE(message, ev_data, dm_cancel_event_t *);
+  CHECK_EQ(DM_GET_LEN(message, ev_data), sizeof *cancel);
+  CHECK_EQ(cancel->ce_sequence, killed.ev_sequence);
+  CHECK_EQ(cancel->ce_token, killed.ev_token);
+  CHECK_EQ(dm_respond_event(sid, killed.ev_token, DM_RESP_CONTINUE, 0, 0, NULL), 0);
+
+  /* It goes with the session, also over the death of the worker. */
+  dm_sessid_t old = sid;
+  CHECK_EQ(dm_create_session(old, (char[]){"cancel again"}, &sid), 0);
+  kill_worker();
+  killed = read_and_kill();
+  message = next();
+  CHECK_EQ(message->ev_type, DM_EVENT_CANCEL);
+  CHECK_EQ(dm_respond_event(sid, killed.ev_token, DM_RESP_CONTINUE, 0, 0, NULL), 0);
+
+  /* Not wanted any more: the next that comes is the next read. */
+  CHECK_EQ(dmx_set_cancel(sid, DM_FALSE), 0);
+  killed = read_and_kill();
+  struct user *user = user_reads("file", 0, 10);
+  message = next();
+  CHECK_EQ(message->ev_type, DM_EVENT_READ);
+  dm_token_t token = message->ev_token;
+  CHECK_EQ(dm_set_region(ON(file), 0, NULL, &exact), 0);
+  CHECK_EQ(dm_respond_event(sid, token, DM_RESP_CONTINUE, 0, 0, NULL), 0);
+  CHECK_EQ(dm_respond_event(sid, killed.ev_token, DM_RESP_CONTINUE, 0, 0, NULL), 0);
+  CHECK_EQ(await(user), 0);
+  CHECK_EQ(dm_destroy_session(sid), 0);
+}
+
+int main(int argc, char **argv) {
+  return run_test(argc, argv, WITH_DAEMON | WITH_FS, body);
+}
