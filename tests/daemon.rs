@@ -427,3 +427,14 @@ fn in_the_background_it_returns_when_it_serves() {
         is_dead(supervisor).then_some(())
     });
 }
+
+#[test]
+fn the_longest_packet_fits_a_socket() {
+    use std::os::fd::AsFd;
+    let (left, right) = dmapi::sys::socket::pair().expect("socketpair");
+    let packet = vec![7; dmapi::proto::PACKET_BYTES_MAX];
+    dmapi::sys::socket::send(left.as_fd(), &packet, &[], false).expect("it does not wait");
+    let mut buffer = vec![0; packet.len()];
+    let (bytes, _) = dmapi::sys::socket::receive(right.as_fd(), &mut buffer).expect("received");
+    assert_eq!(bytes, packet.len());
+}

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::worker::Worker;
 use crate::engine::{ConnId, Outlet};
+use crate::model::DmError;
 use crate::proto::{self, Back, Call, PACKET_BYTES_MAX};
 use crate::sys::process;
 use crate::sys::socket::{self, Peer};
@@ -34,7 +35,7 @@ pub struct Connection {
 impl Outlet for Connection {
     fn send(&self, back: &Back, fd: Option<BorrowedFd<'_>>) {
         let fds: Vec<BorrowedFd<'_>> = fd.into_iter().collect();
-        if let Err(error) = socket::send(self.fd.as_fd(), &proto::encode(back), &fds, false) {
+        if let Err(error) = socket::send(self.fd.as_fd(), &packet(back), &fds, false) {
             // A client that is stopped must not hold up others. It comes back with a new connection
             // and sends the request again.
             if error.kind() == io::ErrorKind::WouldBlock {
@@ -49,6 +50,21 @@ impl Outlet for Connection {
 
     fn close(&self) {
         socket::shut(self.fd.as_fd());
+    }
+}
+
+/// The bytes of a packet. A reply that is longer than one can be is an error for who asked, not for the connection.
+fn packet(back: &Back) -> Vec<u8> {
+    let bytes = proto::encode(back);
+    match back {
+        Back::Done { number, .. } if bytes.len() > PACKET_BYTES_MAX => {
+            tracing::error!(bytes = bytes.len(), "a reply is longer than a packet");
+            proto::encode(&Back::Done {
+                number: *number,
+                outcome: Err(DmError::TooBig { need: None }),
+            })
+        }
+        _ => bytes,
     }
 }
 

@@ -16,8 +16,9 @@ use crate::model::{Answer, DmError};
 
 /// Changes with every incompatible change of this module.
 pub const VERSION: u32 = 1;
-/// The longest packet: a DM attribute of 64 KiB, or a batch of event messages, and room for the rest.
-pub const PACKET_BYTES_MAX: usize = 160 * 1024;
+/// The longest packet: a DM attribute of 64 KiB, a batch of event messages, or all tokens of a session, and room for
+/// the rest. A socket's default buffer (208 KiB) must take one.
+pub const PACKET_BYTES_MAX: usize = 176 * 1024;
 /// `DM_CONFIG_MAX_MESSAGE_DATA`.
 pub const MESSAGE_BYTES_MAX: usize = 3960;
 

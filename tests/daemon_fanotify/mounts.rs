@@ -97,6 +97,8 @@ fn mount_and_unmount_are_offered_to_their_handlers() {
 
     let mounting = mount(&daemon);
     let event = next(&mut client);
+    // The requester asks the next worker, and waits on.
+    daemon.kill_worker();
     let EventBody::Mount(body) = &event.body else {
         panic!("{event:?}");
     };
@@ -200,6 +202,7 @@ fn mount_and_unmount_are_offered_to_their_handlers() {
 
     let unmounting = umount(&daemon, true);
     let event = next(&mut client);
+    daemon.kill_worker();
     assert_eq!(event.kind, EventType::PreUnmount);
     answer(&mut client, &event, Answer::Continue);
     let event = next(&mut client);
