@@ -6,6 +6,7 @@
 //! waits for a client or a user; only a checkpoint waits for the disk there.
 
 mod call_rights;
+mod connections;
 mod core;
 mod events;
 mod files;
