@@ -1,6 +1,7 @@
 /*
  * Purpose: libdmapi against the kernel's own limit, in one run, as ratios.
- * Usage:   calls PLAIN RAW MANAGED WORKER_PID    (three xfs file systems: unwatched, for raw fanotify, managed)
+ * Usage:   calls PLAIN RAW MANAGED WORKER_PID STATE
+ *          three xfs file systems (unwatched, for raw fanotify, managed), and the directory of the journal
  * Prints:  one row for each figure: median, 99th percentile, rate, and the ratio to the floor
  *
  * Run by bench.sh. The machine must be quiet; a p99 of milliseconds is the scheduler.
@@ -191,7 +192,7 @@ static int durable_step(void *unused)
                : -1;
 }
 
-static void state_calls(const char *plain, int cpu, pid_t worker)
+static void state_calls(const char *state, int cpu, pid_t worker)
 {
     struct echo echo = {.cpu = cpu};
     must(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, echo.pair) == 0, "socketpair");
@@ -214,13 +215,14 @@ static void state_calls(const char *plain, int cpu, pid_t worker)
     row(name, series, 2 * socket_us, "two socket trips");
     if (cpu < 0) {
         char path[PATH_MAX];
-        make_file(path, plain, "durable");
+        make_file(path, state, "durable");
         int fd = open(path, O_WRONLY);
         must(fd >= 0, path);
         series = measure(SYNCS, fdatasync_step, &fd, "fdatasync");
         close(fd);
         double sync_us = series.p50_us;
-        row("write of 64 bytes + fdatasync", series, 0, NULL);
+        must(unlink(path) == 0, path);
+        row("write of 64 bytes + fdatasync beside the journal", series, 0, NULL);
         series = measure(SYNCS, durable_step, NULL, "dm_create_session + dm_destroy_session");
         row("dm_create_session + dm_destroy_session, both durable", series, 2 * sync_us,
             "two fdatasync");
@@ -231,11 +233,11 @@ static void state_calls(const char *plain, int cpu, pid_t worker)
 
 int main(int argc, char **argv)
 {
-    if (argc != 5) {
-        fprintf(stderr, "usage: calls PLAIN RAW MANAGED WORKER_PID\n");
+    if (argc != 6) {
+        fprintf(stderr, "usage: calls PLAIN RAW MANAGED WORKER_PID STATE\n");
         return 2;
     }
-    const char *plain = argv[1], *raw = argv[2], *managed = argv[3];
+    const char *plain = argv[1], *raw = argv[2], *managed = argv[3], *state = argv[5];
     pid_t worker = (pid_t)atoi(argv[4]);
     char *version, name[] = "bench";
     must(dm_init_service(&version) == 0, "dm_init_service");
@@ -248,8 +250,8 @@ int main(int argc, char **argv)
         managed_events(managed, cpu, worker, raw_us, relay_us);
     }
     resident_reads(plain, raw, managed);
-    state_calls(plain, 0, worker);
-    state_calls(plain, -1, worker);
+    state_calls(state, 0, worker);
+    state_calls(state, -1, worker);
     must(dm_destroy_session(sid) == 0, "dm_destroy_session");
     return 0;
 }

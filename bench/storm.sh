@@ -27,7 +27,7 @@ migrate_for_ever() {
   while [ ! -e "$work/stop" ]; do
     hsm_migrate --store "$work/archive" "$work/pool" >>"$work/migrate.log" 2>&1 &
     echo $! >"$work/migrate.pid"
-    wait $! || true
+    wait $! 2>/dev/null || true
   done
 }
 
