@@ -5,7 +5,9 @@
 //! [`Access::Unknown`] with the rounded range.
 
 use std::fs;
+use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
@@ -45,14 +47,22 @@ const IOV_MAX: u64 = 1024;
 /// its processor to somebody else in between.
 const SLEEP_MS_MAX: u64 = 500;
 const RUNNING: &str = "running";
+const PAGE_BYTES: usize = 4096;
 
 const UNKNOWN: Call = Call {
     number: None,
     hash: 0,
 };
 
+/// The first page of a file of /proc, by one open and one read: this is done for every event.
+fn first_page(path: &str) -> Option<String> {
+    let mut page = [0; PAGE_BYTES];
+    let length = File::open(path).ok()?.read(&mut page).ok()?;
+    Some(String::from_utf8_lossy(page.get(..length)?).into_owned())
+}
+
 fn line_of(tid: u32) -> Option<String> {
-    let mut line = fs::read_to_string(format!("/proc/{tid}/syscall")).ok()?;
+    let mut line = first_page(&format!("/proc/{tid}/syscall"))?;
     line.truncate(line.trim_end().len());
     Some(line)
 }
@@ -101,7 +111,8 @@ fn parse_number(line: &str) -> Option<(i64, [u64; 6])> {
 
 /// The process of a thread, 0 if it cannot be told.
 pub fn process_of(tid: u32) -> u32 {
-    let Ok(status) = fs::read_to_string(format!("/proc/{tid}/status")) else {
+    // Tgid is the fourth line.
+    let Some(status) = first_page(&format!("/proc/{tid}/status")) else {
         return 0;
     };
     status
