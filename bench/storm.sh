@@ -31,6 +31,21 @@ migrate_for_ever() {
   done
 }
 
+# What is needed to understand a stuck reader, while it is stuck.
+diagnose() {
+  local pid
+  {
+    dmctl status
+    dmctl sessions
+    dmctl events
+    for pid in $(pgrep -P "$reader_pid"); do
+      dmctl explain "$pid"
+      cat "/proc/$pid/stack" "/proc/$pid/syscall"
+    done
+    hsm_ls "$work/pool" | grep -v premigrated
+  } >"$work/diagnosis" 2>&1
+}
+
 before_end() {
   touch "$work/stop"
   [ ! -e "$work/migrate.pid" ] || kill -9 "$(cat "$work/migrate.pid")" 2>/dev/null
@@ -100,7 +115,10 @@ while [ "$count_kills" -lt "$kills" ] && [ "$(now_ms)" -lt "$deadline_ms" ]; do
   kill_once
 done
 kill -TERM "$reader_pid"
-wait_for $STUCK_SECONDS process_gone "$reader_pid" || fail "no stuck reader" "readers still there after $STUCK_SECONDS s; $(dmctl status 2>&1 | tail -5)" "$work/dmapid.log"
+wait_for $STUCK_SECONDS process_gone "$reader_pid" || {
+  diagnose || true
+  fail "no stuck reader" "readers still there after $STUCK_SECONDS s: $(cat "$work/diagnosis")" "$work/dmapid.log"
+}
 touch "$work/stop"
 status=0
 wait "$reader_pid" || status=$?
