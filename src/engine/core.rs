@@ -64,6 +64,8 @@ impl Conn {
 pub struct Core {
     pub model: Model,
     pub journal: Journal,
+    /// Where the log stood when a checkpoint was last in vain.
+    full_at: Option<u64>,
     pub source: Arc<dyn EventSource>,
     pub conns: BTreeMap<ConnId, Conn>,
     pub next_conn: u64,
@@ -105,6 +107,7 @@ impl Core {
             gone: gone.collect(),
             model,
             journal,
+            full_at: None,
             source,
             conns: BTreeMap::new(),
             next_conn: 1,
@@ -168,12 +171,17 @@ impl Core {
         };
         match self.journal.append_entry(entry, priority) {
             Ok(lsn) => return Ok(lsn),
+            Err(JournalError::Full) if self.full_at == Some(self.journal.log_used()) => {
+                return Err(DmError::NoSpace);
+            }
             Err(JournalError::Full) => self.checkpoint(),
             Err(error) => return Err(refused(&error)),
         }
-        self.journal
-            .append_entry(entry, priority)
-            .map_err(|error| refused(&error))
+        self.journal.append_entry(entry, priority).map_err(|error| {
+            // Nothing was answered since: another checkpoint would be as much in vain, and is dear.
+            self.full_at = Some(self.journal.log_used());
+            refused(&error)
+        })
     }
 
     /// Shortens the log. Too big a state leaves it as it is: answers make it smaller.
