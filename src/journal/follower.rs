@@ -11,7 +11,9 @@ use std::path::Path;
 use super::Lsn;
 use super::control::{Published, Snapshot, Tail};
 use super::error::JournalError;
-use super::format::{FoundSuperblock, SUPERBLOCK_BYTES, SUPERBLOCK_OFFSETS, Superblock};
+use super::format::{
+    AREAS_OFFSET, FoundSuperblock, SUPERBLOCK_BYTES, SUPERBLOCK_OFFSETS, Superblock,
+};
 use super::map::ReadMap;
 use super::record::Expected;
 use super::recover::LogBytes;
@@ -129,6 +131,13 @@ impl Mapped {
         if !self.map.fits().is_ok_and(|fits| fits) {
             return Err(JournalError::damaged(&self.name, "it was shortened"));
         }
+        // What the page says is as good as who wrote it: nothing outside of the mapping is touched.
+        if !self.map.reaches(AREAS_OFFSET) || !self.map.reaches(tail.offset) {
+            return Err(JournalError::damaged(
+                &self.name,
+                format!("published up to offset {}, after its end", tail.offset),
+            ));
+        }
         let mut found = CaughtUp::default();
         let same_log =
             |next: &Expected| next.identity == self.identity && next.generation == tail.generation;
@@ -206,7 +215,8 @@ impl Mapped {
             match Superblock::decode(&bytes) {
                 FoundSuperblock::Valid(superblock)
                     if superblock.generation as u32 == generation
-                        && superblock.identity == self.identity =>
+                        && superblock.identity == self.identity
+                        && self.map.reaches(superblock.sizes.file_bytes()) =>
                 {
                     Some(superblock)
                 }

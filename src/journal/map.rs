@@ -40,6 +40,11 @@ impl ReadMap {
         Ok(self.file.metadata()?.len() >= self.map.len() as u64)
     }
 
+    /// Does the mapping have everything before `end`?
+    pub(super) fn reaches(&self, end: u64) -> bool {
+        end <= self.map.len() as u64
+    }
+
     /// Copies out; `offset` is a multiple of 8. Panics outside of the mapping.
     pub(super) fn copy_out(&self, offset: u64, into: &mut [u8]) {
         let offset = offset as usize;

@@ -206,3 +206,34 @@ fn a_page_that_is_not_there_or_none_is_told_as_such() {
     assert!(error.is_err());
     assert!(begun.elapsed() < Duration::from_secs(60), "it gives up");
 }
+
+#[test]
+fn a_page_that_points_out_of_the_journal_is_an_error_and_no_panic() {
+    /// Words of the page, as docs/journal-format.md has them.
+    const FILE_BYTES_AT: u64 = 6 * 8;
+    const TAIL_AT: u64 = 8 * 8;
+    let dir = tempfile::tempdir().expect("a directory");
+    let (mut journal, page) = published(dir.path(), SMALL);
+    append(&mut journal);
+    drop(journal);
+    let good = std::fs::read(&page).expect("the page");
+    let file_bytes = SMALL.file_bytes();
+    let after_the_end = (file_bytes / 8 + 1) as u32;
+    for (at, bytes) in [
+        (TAIL_AT, after_the_end.to_le_bytes().to_vec()),
+        (TAIL_AT, u32::MAX.to_le_bytes().to_vec()),
+        (FILE_BYTES_AT, 0u64.to_le_bytes().to_vec()),
+        (FILE_BYTES_AT, 4096u64.to_le_bytes().to_vec()),
+        (FILE_BYTES_AT, (file_bytes - 4).to_le_bytes().to_vec()),
+        (FILE_BYTES_AT, u64::MAX.to_le_bytes().to_vec()),
+    ] {
+        let mut bad = good.clone();
+        bad[at as usize..][..bytes.len()].copy_from_slice(&bytes);
+        std::fs::write(&page, &bad).expect("written");
+        let mut follower = Follower::open(&page).expect("opened");
+        assert!(follower.catch_up().is_err(), "{at}: {bytes:?}");
+    }
+    std::fs::write(&page, &good).expect("written");
+    let mut follower = Follower::open(&page).expect("opened");
+    assert_eq!(advance(0, &follower.catch_up().expect("read")), 1);
+}
