@@ -192,6 +192,12 @@ static void a_pending_event_must_still_be_answered(void) {
   for (int i = 0; i < BAD_POINTERS; i++)
     CHECK_ERRNO(dm_pending(sid, own, bad_pointer(i)), EFAULT);
   CHECK_EQ(dm_pending(sid, own, &delay), 0);
+  dm_timestruct_t longest = delay;
+  memset(&longest.dm_tv_sec, 0xff, sizeof longest.dm_tv_sec);
+  CHECK_ERRNO(dm_pending(sid, own, &longest), EINVAL);
+  longest.dm_tv_sec = 0x7fffffffffffffff;
+  longest.dm_tv_nsec = 999999999;
+  CHECK_EQ(dm_pending(sid, own, &longest), 0);
   start_sender(&sender, sid, "pending");
   dm_token_t token = receive_sync(sid, "pending");
   CHECK_EQ(dm_pending(sid, token, &delay), 0);

@@ -173,7 +173,9 @@ pub unsafe extern "C" fn dm_pending(
         let delay = read(delay)?;
         let seconds = u64::try_from(delay.dm_tv_sec).map_err(|_| DmError::Invalid)?;
         let nanoseconds = u64::try_from(delay.dm_tv_nsec).map_err(|_| DmError::Invalid)?;
-        let delay_ms = seconds.saturating_mul(1000) + nanoseconds / 1_000_000;
+        let delay_ms = seconds
+            .saturating_mul(1000)
+            .saturating_add(nanoseconds / 1_000_000);
         client::pending(sid, token, delay_ms)?;
         Ok(0)
     })
