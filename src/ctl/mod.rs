@@ -14,6 +14,9 @@ mod snapshot;
 mod status;
 mod umount;
 
+#[doc(hidden)]
+pub use mount_table::parse as mountinfo_line;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 

@@ -10,7 +10,8 @@ use crate::sys::process;
 
 /// A mount that users see.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Seen {
+#[allow(missing_docs)]
+pub struct Seen {
     pub device: (u32, u32),
     pub path: PathBuf,
     pub kind: String,
@@ -29,7 +30,7 @@ pub(super) fn mounts() -> Result<Vec<Seen>, String> {
 }
 
 /// `36 35 98:0 /root /mount ro,noatime master:1 - ext4 /dev/root rw,errors=continue`
-fn parse(line: &[u8]) -> Option<Seen> {
+pub fn parse(line: &[u8]) -> Option<Seen> {
     let mut fields = line.split(|byte| *byte == b' ');
     let device = std::str::from_utf8(fields.nth(2)?).ok()?;
     let (major, minor) = device.split_once(':')?;

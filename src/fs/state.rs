@@ -89,14 +89,16 @@ const CHECKSUM_BYTES: usize = 4;
 /// Threads of the worker that change one object's state go one after the other.
 static LOCKS: [Mutex<()>; 64] = [const { Mutex::new(()) }; 64];
 
-fn encode(state: &ObjectState) -> Result<Vec<u8>, StateError> {
+/// The bytes of the xattr.
+pub fn encode(state: &ObjectState) -> Result<Vec<u8>, StateError> {
     let bytes = postcard::to_extend(state, vec![VERSION]);
     let mut bytes = bytes.map_err(|_| StateError::Call(DmError::NoMemory))?;
     bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
     Ok(bytes)
 }
 
-fn decode(bytes: &[u8]) -> Result<ObjectState, StateError> {
+/// What the bytes of the xattr say.
+pub fn decode(bytes: &[u8]) -> Result<ObjectState, StateError> {
     let end = bytes.len().saturating_sub(CHECKSUM_BYTES);
     let (body, checksum) = bytes.split_at(end);
     if checksum != crc32c::crc32c(body).to_le_bytes() {

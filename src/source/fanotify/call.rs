@@ -86,7 +86,8 @@ pub fn call_of(tid: u32) -> Call {
     }
 }
 
-fn parse(line: &str) -> Call {
+/// Reads a line of `/proc/TID/syscall`.
+pub fn parse(line: &str) -> Call {
     let mut hasher = DefaultHasher::new();
     line.hash(&mut hasher);
     let hash = hasher.finish().max(1);

@@ -19,6 +19,14 @@ mod reader;
 mod recover;
 mod watch;
 
+/// What reads bytes of the kernel, for the fuzz targets.
+#[doc(hidden)]
+pub mod parsers {
+    pub use super::call::parse as syscall_line;
+    pub use super::mounts::parse as mountinfo_line;
+    pub use super::notify::parse as notifications;
+}
+
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::mem::ManuallyDrop;

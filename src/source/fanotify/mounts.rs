@@ -255,13 +255,18 @@ fn device_of_mount(dir: &OwnedFd) -> u64 {
         .map_or(0, |line| line.device)
 }
 
-struct Line {
-    device: u64,
-    kind: String,
-    path: std::path::PathBuf,
+/// A mount of `/proc/self/mountinfo`.
+pub struct Line {
+    /// As of stat(2).
+    pub device: u64,
+    /// Kind of file system.
+    pub kind: String,
+    /// Mount point.
+    pub path: std::path::PathBuf,
 }
 
-fn parse(line: &str) -> Option<Line> {
+/// Reads a line of `/proc/self/mountinfo`.
+pub fn parse(line: &str) -> Option<Line> {
     let (before, after) = line.split_once(" - ")?;
     let mut words = before.split(' ');
     let (major, minor) = words.nth(2)?.split_once(':')?;
