@@ -15,6 +15,7 @@ pub struct Target {
     /// Takes any bytes.
     pub run: fn(&[u8]),
     /// Inputs that are taken as good.
+    #[allow(dead_code)]
     pub seeds: fn() -> Vec<Vec<u8>>,
     /// Inputs that `make test` tries: fewer where one of them takes milliseconds.
     #[allow(dead_code)]
