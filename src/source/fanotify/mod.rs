@@ -10,6 +10,7 @@
 mod answer;
 mod call;
 mod change;
+mod ends;
 mod judge;
 mod mappings;
 mod mounts;
@@ -127,6 +128,7 @@ pub struct Fanotify {
     claim: Mutex<()>,
     /// Objects whose own list has DESTROY, as far as this worker saw.
     doomed: Mutex<HashSet<Handle>>,
+    ends: Mutex<ends::Ends>,
     again: (Sender<usize>, Receiver<usize>),
     sink: OnceLock<Arc<dyn EventSink>>,
     stopping: AtomicBool,
@@ -166,6 +168,7 @@ impl Fanotify {
             change_locks: (0..STRIPES).map(|_| Mutex::default()).collect(),
             claim: Mutex::default(),
             doomed: Mutex::default(),
+            ends: Mutex::default(),
             again: unbounded(),
             sink: OnceLock::new(),
             stopping: AtomicBool::new(false),

@@ -159,7 +159,9 @@ impl Fanotify {
         }
         // Other nodes' users on the same kernel: their own node tells of them.
         let foreign = note.pid == 0 && self.config.scope == Scope::Mount;
-        if foreign || self.arena.is_worker(note.pid) {
+        // Of what we do ourselves only this matters: that we were the last to let an object go.
+        let own = self.arena.is_worker(note.pid);
+        if foreign || own && note.mask & FAN_DELETE_SELF == 0 {
             return;
         }
         let object = note
@@ -176,6 +178,7 @@ impl Fanotify {
             source: self,
             served,
             note,
+            own,
         }
         .run(linked.is_some() && linked == note.child.as_ref());
     }
@@ -186,11 +189,16 @@ struct Passing<'a> {
     source: &'a Fanotify,
     served: Arc<Served>,
     note: &'a Note,
+    /// This process, or a worker before, did it.
+    own: bool,
 }
 
 impl Passing<'_> {
     fn run(&self, linked: bool) {
         let has = |bit: u64| self.note.mask & bit != 0;
+        if self.own {
+            return self.destroyed();
+        }
         // In the order in which merged ones can have come.
         if has(FAN_CREATE) {
             self.created(linked);
@@ -407,6 +415,11 @@ impl Passing<'_> {
         let (Some(object), Some(sink)) = (object, self.source.sink()) else {
             return;
         };
+        let may_be_over = lock(&self.source.ends).may_be_over(object, self.own);
+        if !may_be_over || self.look(object).is_some() {
+            return; // Its last close will tell again.
+        }
+        lock(&self.source.ends).is_over(object);
         let listed = lock(&self.source.doomed).remove(&object);
         sink.destroyed(object, listed);
     }
