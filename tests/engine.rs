@@ -4,7 +4,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use dmapi::engine::{Config, ConnId, Engine, Host, Outlet};
@@ -38,6 +38,19 @@ struct FakeSource {
     mount: Arc<Mount>,
     told: Mutex<Vec<Told>>,
     blocked: Vec<Serial>,
+    sink: Mutex<Option<Weak<dyn EventSink>>>,
+    /// Brought when `blocked` has looked, once.
+    late: Mutex<Option<Serial>>,
+}
+
+fn bring_read(sink: &dyn EventSink, serial: Serial) {
+    let body = EventBody::Data {
+        handle: FILE,
+        offset: 0,
+        length: 1,
+        mapped: None,
+    };
+    sink.queue(FS, EventType::Read, body, Some(serial), 9);
 }
 
 impl FakeSource {
@@ -95,9 +108,17 @@ impl EventSource for FakeSource {
         self.note(Told::ListChanged(fs));
     }
     fn blocked(&self) -> Vec<(Serial, u32, u64)> {
-        self.blocked.iter().map(|serial| (*serial, 1, 1)).collect()
+        let found = self.blocked.iter().map(|serial| (*serial, 1, 1)).collect();
+        let late = self.late.lock().expect("not poisoned").take();
+        let sink = self.sink.lock().expect("not poisoned").clone();
+        let sink = sink.and_then(|sink| sink.upgrade());
+        if let (Some(serial), Some(sink)) = (late, sink) {
+            bring_read(sink.as_ref(), serial);
+        }
+        found
     }
-    fn start(self: Arc<Self>, _sink: Arc<dyn EventSink>) -> Result<(), DmError> {
+    fn start(self: Arc<Self>, sink: Arc<dyn EventSink>) -> Result<(), DmError> {
+        *self.sink.lock().expect("not poisoned") = Some(Arc::downgrade(&sink));
         Ok(())
     }
     fn stop(&self) {}
@@ -268,10 +289,21 @@ fn prepare(dir: &Path) {
 }
 
 fn open(dir: &Path, start: Start, blocked: Vec<Serial>) -> (Arc<Engine>, Arc<FakeSource>) {
+    open_with(dir, start, blocked, None)
+}
+
+fn open_with(
+    dir: &Path,
+    start: Start,
+    blocked: Vec<Serial>,
+    late: Option<Serial>,
+) -> (Arc<Engine>, Arc<FakeSource>) {
     let source = Arc::new(FakeSource {
         mount: mount(),
         told: Mutex::default(),
         blocked,
+        sink: Mutex::default(),
+        late: Mutex::new(late),
     });
     // The housekeeping thread of the engine before may hold that for a moment more, with the journal's lock.
     let deadline = Instant::now() + LIMIT;
@@ -319,14 +351,7 @@ impl Bench {
     }
 
     fn read_event(&self, serial: u64) {
-        let body = EventBody::Data {
-            handle: FILE,
-            offset: 0,
-            length: 1,
-            mapped: None,
-        };
-        self.engine
-            .queue(FS, EventType::Read, body, Some(Serial(serial)), 9);
+        bring_read(self.engine.as_ref(), Serial(serial));
     }
 }
 
@@ -397,6 +422,16 @@ fn operations_that_are_gone_wait_for_nothing() {
     assert!(bench.engine.knows(Serial(3)));
     let events = bench.client.receive(session).expect("an event");
     assert_eq!(events.len(), 1);
+}
+
+/// The source reads events while the engine still compares what both have.
+#[test]
+fn an_event_that_comes_while_lost_ones_are_looked_for_is_kept() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    prepare(dir.path());
+    let late = Serial(4);
+    let (engine, _source) = open_with(dir.path(), Start::Worker, Vec::new(), Some(late));
+    assert!(engine.knows(late));
 }
 
 #[test]

@@ -112,15 +112,14 @@ impl Engine {
 
     /// Operations that no source holds any more (the machine was restarted) wait for nothing.
     fn drop_lost_events(&self) {
+        // In this order: the source reads events already. One that came after the look at the source
+        // would seem lost, and its process would wait for ever.
+        let known = self.lock().model.source_events();
         let blocked = self.source.blocked();
-        let lost: Vec<_> = self
-            .lock()
-            .model
-            .source_events()
+        let lost = known
             .into_iter()
             .map(|(serial, _)| serial)
-            .filter(|serial| !blocked.iter().any(|(held, ..)| held == serial))
-            .collect();
+            .filter(|serial| !blocked.iter().any(|(held, ..)| held == serial));
         for serial in lost {
             self.withdraw(serial);
         }
