@@ -221,7 +221,13 @@ fn a_state_that_outgrew_its_areas_is_adopted_into_bigger_ones() {
 fn a_replica_has_the_state_of_the_writer() {
     let dir = tempfile::tempdir().expect("a directory");
     let page = dir.path().join("control");
-    let mut opened = open(dir.path(), Start::Daemon);
+    // A short log, so that it starts anew now and then, and room for all of the state.
+    let sizes = Sizes {
+        log_bytes: 16 << 10,
+        checkpoint_bytes: 64 << 10,
+    };
+    let mut opened =
+        Journal::open_in::<Model>(dir.path(), "n1", Start::Daemon, &sizes).expect("opened");
     opened
         .journal
         .publish_on(dmapi::journal::Control::create(&page).expect("made"))
