@@ -15,8 +15,8 @@ static char *value; /* value_max + 1 bytes */
 #define ON(h) sid, (h).hanp, (h).hlen, DM_NO_TOKEN
 
 static dm_attrname_t named(const char *text) {
-  dm_attrname_t name;
-  strncpy((char *)name.an_chars, text, DM_ATTR_NAME_SIZE);
+  dm_attrname_t name = {{0}};
+  memcpy(name.an_chars, text, strnlen(text, DM_ATTR_NAME_SIZE));
   return name;
 }
 
