@@ -85,8 +85,8 @@ recalls_grew() { [ "$(reads_done)" -gt "$1" ]; }
 
 begin_work storm
 require_programs
-kernel_can || { say "storm: skipped: kernel $(uname -r) has no fanotify pre-content events"; exit 77; }
-command -v "mkfs.$kind" >/dev/null || { say "storm: skipped: no mkfs.$kind"; exit 77; }
+kernel_can || skip "kernel $(uname -r) has no fanotify pre-content events"
+command -v "mkfs.$kind" >/dev/null || skip "no mkfs.$kind"
 make_file_system "$kind" "$work/pool" 2G
 make_files
 start_service

@@ -17,7 +17,7 @@ must_print() {
   done
 }
 managed_pool() {
-  kernel_can || { say "skipped: kernel $(uname -r) has no fanotify pre-content events"; exit 77; }
+  kernel_can || skip "kernel $(uname -r) has no fanotify pre-content events"
   make_file_system xfs "$work/pool" 512M
   dmctl manage "$work/pool" >"$work/manage.log" 2>&1 || fail "a managed file system" "$(cat "$work/manage.log")" "$work/dmapid.log"
 }

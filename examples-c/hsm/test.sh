@@ -143,6 +143,17 @@ forgets_deleted_files() {
   before=$(objects)
   user rm -f pool/readonly
   eventually "the object of a deleted file removed" has_objects $((before - 1))
+
+  # Deleted while somebody has it open, and read afterwards.
+  cp reference/dir/odd pool/unlinked
+  sync -f pool
+  must_migrate pool/unlinked
+  before=$(objects)
+  exec 9<pool/unlinked
+  user rm pool/unlinked
+  user cmp - reference/dir/odd <&9 || fail "the data of a deleted file that is open" "other data" "$work/recalld.log"
+  exec 9<&-
+  eventually "the object removed after the last close" has_objects $((before - 1))
 }
 
 reports_a_damaged_object() {
@@ -196,8 +207,8 @@ survives_kills() {
 
 begin_work "hsm-$kind"
 require_programs
-kernel_can || { say "skipped: kernel $(uname -r) has no fanotify pre-content events"; exit 77; }
-command -v "mkfs.$kind" >/dev/null || { say "skipped: no mkfs.$kind"; exit 77; }
+kernel_can || skip "kernel $(uname -r) has no fanotify pre-content events"
+command -v "mkfs.$kind" >/dev/null || skip "no mkfs.$kind"
 make_file_system "$kind" "$work/pool" 512M
 make_files
 start_service
