@@ -1,6 +1,6 @@
 //! The engine in process, with a source that only remembers what it was told.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -16,7 +16,7 @@ use dmapi::model::{
     MountBody, Record, Region, RequestId, Serial, SessionId,
 };
 use dmapi::proto::{Back, Reply, Request, Target};
-use dmapi::source::{Changed, EventSink, EventSource};
+use dmapi::source::{Attach, Changed, EventSink, EventSource};
 
 const FS: FsId = FsId(77);
 const FILE: Handle = Handle::Object {
@@ -64,13 +64,13 @@ impl FakeSource {
 }
 
 impl EventSource for FakeSource {
-    fn name(&self) -> &'static str {
+    fn name(&self, _fs: FsId) -> &'static str {
         "fake"
     }
-    fn events(&self) -> EventSet {
+    fn events(&self, _fs: FsId) -> EventSet {
         EventSet(0)
     }
-    fn attach(&self, _mount_fd: OwnedFd) -> Result<Arc<Mount>, DmError> {
+    fn attach(&self, _attach: Attach) -> Result<Arc<Mount>, DmError> {
         Err(DmError::NotSupported)
     }
     fn detach(&self, _fs: FsId) {}

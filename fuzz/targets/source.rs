@@ -1,11 +1,10 @@
 //! A source that serves one file system in which nothing can be opened, and answers nothing.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use dmapi::fs::{AttrLimits, FsKind, Mount};
 use dmapi::model::{Answer, DmError, EventSet, FsId, Handle, Region, Serial};
-use dmapi::source::{Changed, EventSink, EventSource};
+use dmapi::source::{Attach, Changed, EventSink, EventSource};
 
 use super::model::FS;
 
@@ -33,13 +32,13 @@ impl Nowhere {
 }
 
 impl EventSource for Nowhere {
-    fn name(&self) -> &'static str {
+    fn name(&self, _fs: FsId) -> &'static str {
         "nowhere"
     }
-    fn events(&self) -> EventSet {
+    fn events(&self, _fs: FsId) -> EventSet {
         EventSet(0)
     }
-    fn attach(&self, _: OwnedFd) -> Result<Arc<Mount>, DmError> {
+    fn attach(&self, _: Attach) -> Result<Arc<Mount>, DmError> {
         Err(DmError::NotSupported)
     }
     fn detach(&self, _: FsId) {}

@@ -100,7 +100,7 @@ impl Engine {
             return Err(DmError::Busy);
         }
         if self.source.mount(fs).is_none() {
-            self.source.attach(fd)?;
+            self.source.attach(fd.into())?;
         }
         Ok(())
     }
@@ -234,9 +234,9 @@ impl Engine {
                     fs,
                     mount: row.mount.clone(),
                     kind: mount.kind.name().to_owned(),
-                    source: self.source.name().to_owned(),
+                    source: self.source.name(fs).to_owned(),
                     device: mount.device,
-                    events: self.source.events(),
+                    events: self.source.events(fs),
                     list: row.list,
                 })
             })

@@ -56,7 +56,7 @@ impl Engine {
         let sink: Arc<dyn EventSink> = Arc::clone(&engine) as Arc<dyn EventSink>;
         Arc::clone(&engine.source)
             .start(sink)
-            .map_err(|error| format!("event source {}: {error}", engine.source.name()))?;
+            .map_err(|error| format!("event source: {error}"))?;
         engine.drop_lost_events();
         engine.keep_house()?;
         Ok(engine)
@@ -155,7 +155,7 @@ fn reattach(path: &Path, fs: FsId, source: &dyn EventSource) -> Result<(), Strin
         return Err("another file system is there".into());
     }
     source
-        .attach(dir)
+        .attach(dir.into())
         .map(drop)
         .map_err(|error| error.to_string())
 }

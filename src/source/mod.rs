@@ -52,15 +52,48 @@ pub struct Changed {
     pub exact: bool,
 }
 
+/// A file system that is to be served.
+#[derive(Debug)]
+pub struct Attach {
+    /// A directory descriptor of the mount: a detached one, or one that users see. For FUSE the directory
+    /// whose tree users see through the FUSE mount.
+    pub dir: OwnedFd,
+    /// It is served through this FUSE mount.
+    pub fuse: Option<FuseAttach>,
+}
+
+impl From<OwnedFd> for Attach {
+    fn from(dir: OwnedFd) -> Self {
+        Self { dir, fuse: None }
+    }
+}
+
+/// The FUSE mount through which users see a file system.
+#[derive(Debug)]
+pub struct FuseAttach {
+    /// `/dev/fuse` of the mount; nothing was read from it yet.
+    pub channel: OwnedFd,
+    /// `st_dev` of the mount.
+    pub device: u64,
+    /// Every file is opened in the cached mode (`data=cached`).
+    pub cached: bool,
+}
+
 /// One event source of the worker. All functions may be called from any thread.
 pub trait EventSource: Send + Sync {
-    /// `fanotify`, `fuse`.
-    fn name(&self) -> &'static str;
-    /// Events that it produces.
-    fn events(&self) -> EventSet;
-    /// Begins to serve a file system: private mount, marks. From the return on each access of each user
-    /// is seen. `mount_fd` is a directory descriptor of the mount: a detached one, or one that users see.
-    fn attach(&self, mount_fd: OwnedFd) -> Result<Arc<Mount>, DmError>;
+    /// What serves that file system: `fanotify`, `fuse`.
+    fn name(&self, fs: FsId) -> &'static str;
+    /// Events that it produces for that file system.
+    fn events(&self, fs: FsId) -> EventSet;
+    /// Begins to serve a file system. From the return on each access of each user is seen.
+    fn attach(&self, attach: Attach) -> Result<Arc<Mount>, DmError>;
+    /// `st_dev` of its objects as users see them.
+    fn user_device(&self, fs: FsId) -> Option<u64> {
+        self.mount(fs).map(|mount| mount.device)
+    }
+    /// A call of a DM application changed an object: what users' caches have of it is old. `data`: also its bytes.
+    /// Never waits.
+    fn touched(&self, _handle: Handle, _data: bool) {}
     /// Ends it: private mount and marks go.
     fn detach(&self, fs: FsId);
     /// Is the file system visible to users in some way (mounted), as far as the source can tell?

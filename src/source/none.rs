@@ -1,9 +1,8 @@
 //! The source of a daemon that may watch nothing: sessions and messages work, file systems are refused.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use super::{Changed, EventSink, EventSource};
+use super::{Attach, Changed, EventSink, EventSource};
 use crate::fs::Mount;
 use crate::model::ids::Serial;
 use crate::model::{Answer, DmError, EventSet, FsId, Handle, Region};
@@ -13,15 +12,15 @@ use crate::model::{Answer, DmError, EventSet, FsId, Handle, Region};
 pub struct NoSource;
 
 impl EventSource for NoSource {
-    fn name(&self) -> &'static str {
+    fn name(&self, _fs: FsId) -> &'static str {
         "none"
     }
 
-    fn events(&self) -> EventSet {
+    fn events(&self, _fs: FsId) -> EventSet {
         EventSet::default()
     }
 
-    fn attach(&self, _mount_fd: OwnedFd) -> Result<Arc<Mount>, DmError> {
+    fn attach(&self, _attach: Attach) -> Result<Arc<Mount>, DmError> {
         Err(DmError::NotPermitted)
     }
 

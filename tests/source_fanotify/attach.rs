@@ -96,7 +96,10 @@ fn a_stub_whose_file_system_is_not_served_waits_until_it_is() {
         eventually("one waits", || rig.source.blocked().len() == 1);
         assert_eq!(rig.source.blocked()[0].1, user.pid());
         rig.sink.is_empty();
-        let mount = rig.source.attach(root_of(&rig.fs)).expect("it is served");
+        let mount = rig
+            .source
+            .attach(root_of(&rig.fs).into())
+            .expect("it is served");
         let event = rig.sink.next();
         assert_eq!((event.kind, event.range()), (EventType::Read, (0, 100)));
         super::rig::recall(&rig.source, &mount, event.file());
@@ -160,7 +163,10 @@ fn a_nested_subvolume_is_served_for_itself() {
     let mut rig = Rig::with(fs, root, Config::default());
     let top = rig.mount.fs;
     let dir = std::fs::File::open(&nested).expect("the subvolume");
-    let mount = rig.source.attach(dir.into()).expect("it is served");
+    let mount = rig
+        .source
+        .attach(OwnedFd::from(dir).into())
+        .expect("it is served");
     assert_ne!(mount.fs, top);
     assert_eq!(rig.source.mounts().len(), 2);
     rig.mount = mount;

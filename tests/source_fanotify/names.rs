@@ -180,7 +180,7 @@ fn other_file_systems_are_refused() {
     let path = dir.path().to_str().expect("text");
     common::run("mount", &["-t", "tmpfs", "none", path]);
     let root: OwnedFd = std::fs::File::open(path).expect("the root").into();
-    let refused = rig.source.attach(root);
+    let refused = rig.source.attach(root.into());
     common::run("umount", &[path]);
     assert_eq!(
         refused.map(|mount| mount.fs),
@@ -197,7 +197,7 @@ fn a_second_attach_gives_the_same_mount() {
     let _deadline = Deadline::new(60);
     let rig = Rig::new("xfs");
     let root: OwnedFd = std::fs::File::open(rig.fs.path()).expect("the root").into();
-    let again = rig.source.attach(root).expect("it is served");
+    let again = rig.source.attach(root.into()).expect("it is served");
     assert!(std::sync::Arc::ptr_eq(&again, &rig.mount));
     assert_eq!(rig.source.mounts().len(), 1);
 }

@@ -260,7 +260,7 @@ impl Rig {
         let arena = Arc::new(Arena::create(slots).expect("an arena"));
         let source = Fanotify::new(Arc::clone(&arena), config).expect("a source");
         let sink = Arc::new(Sink::default());
-        let mount = source.attach(mount).expect("it is served");
+        let mount = source.attach(mount.into()).expect("it is served");
         Arc::clone(&source)
             .start(Arc::clone(&sink) as Arc<dyn EventSink>)
             .expect("it starts");

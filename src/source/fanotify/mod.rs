@@ -47,7 +47,7 @@ use crate::model::handle::{FsId, Handle};
 use crate::model::ids::Serial;
 use crate::model::{Answer, DmError};
 use crate::source::arena::{Arena, INBOXES, Kept, Role};
-use crate::source::{Changed, EventSink, EventSource};
+use crate::source::{Attach, Changed, EventSink, EventSource};
 use crate::sys::fanotify::{self, EventFd};
 use crate::sys::process;
 
@@ -277,11 +277,11 @@ fn kept_or_new(
 }
 
 impl EventSource for Fanotify {
-    fn name(&self) -> &'static str {
+    fn name(&self, _fs: FsId) -> &'static str {
         "fanotify"
     }
 
-    fn events(&self) -> EventSet {
+    fn events(&self, _fs: FsId) -> EventSet {
         EventSet::of(&[
             EventType::Mount,
             EventType::PreUnmount,
@@ -301,8 +301,8 @@ impl EventSource for Fanotify {
         ])
     }
 
-    fn attach(&self, mount_fd: OwnedFd) -> Result<Arc<Mount>, DmError> {
-        self.attach_mount(mount_fd)
+    fn attach(&self, attach: Attach) -> Result<Arc<Mount>, DmError> {
+        self.attach_mount(attach.dir)
     }
 
     fn detach(&self, fs: FsId) {
