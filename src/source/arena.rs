@@ -90,6 +90,12 @@ impl Role {
     pub const PRIVATE_ROOT: Self = Self(6);
     /// `/dev/fuse` of a file system; key: file system.
     pub const FUSE: Self = Self(7);
+    /// The table of a FUSE mount; key: file system.
+    pub const FUSE_TABLE: Self = Self(9);
+    /// The tree of the private mount behind a FUSE mount; key: file system.
+    pub const FUSE_TREE: Self = Self(10);
+    /// The backing directory on that private mount; key: file system, more: `st_dev` of the FUSE mount.
+    pub const FUSE_ROOT: Self = Self(11);
     /// The listening control socket.
     pub const LISTENER: Self = Self(8);
     /// From here on the daemon's own.
@@ -642,14 +648,14 @@ const SERIAL_SLOT_BITS: u32 = 20;
 const SERIAL_SLOT_MASK: u64 = (1 << SERIAL_SLOT_BITS) - 1;
 const _: () = assert!(SLOTS_DEFAULT as u64 <= SERIAL_SLOT_MASK);
 
-fn kind_of_word(word: u64) -> Option<EventType> {
+pub(super) fn kind_of_word(word: u64) -> Option<EventType> {
     let number = word.checked_sub(1)?;
     EventType::ALL
         .into_iter()
         .find(|kind| *kind as u64 == number)
 }
 
-fn word_of_answer(answer: Answer) -> u64 {
+pub(super) fn word_of_answer(answer: Answer) -> u64 {
     match answer {
         Answer::Continue => 1,
         Answer::DontCare => 2,
@@ -657,7 +663,7 @@ fn word_of_answer(answer: Answer) -> u64 {
     }
 }
 
-fn answer_of_word(word: u64) -> Option<Answer> {
+pub(super) fn answer_of_word(word: u64) -> Option<Answer> {
     match word & 0xff {
         1 => Some(Answer::Continue),
         2 => Some(Answer::DontCare),

@@ -5,6 +5,7 @@
 
 pub mod arena;
 pub mod fanotify;
+pub mod fuse;
 pub mod none;
 
 use std::os::fd::OwnedFd;

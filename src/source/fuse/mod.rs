@@ -1,0 +1,2 @@
+//! The FUSE source.
+pub mod table;
