@@ -6,6 +6,7 @@ pub mod dirent;
 pub mod extent;
 pub mod fanotify;
 pub mod fsmount;
+pub mod fuse;
 pub mod guest;
 pub mod handle;
 pub mod lease;

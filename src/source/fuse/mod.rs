@@ -1,2 +1,4 @@
-//! The FUSE source.
+//! The FUSE source: users reach the files through a FUSE mount that this worker serves.
+
 pub mod table;
+pub mod wire;

@@ -1,0 +1,445 @@
+//! What follows the header of an answer.
+
+use std::time::Duration;
+
+use super::abi;
+use super::layout::AttrOut;
+use super::layout::BmapOut;
+use super::layout::CopyFileRangeOut;
+use super::layout::Dirent;
+use super::layout::EntryOut;
+use super::layout::FileLock;
+use super::layout::GetxattrOut;
+use super::layout::InitOut;
+use super::layout::IoctlOut;
+use super::layout::Kstatfs;
+use super::layout::LkOut;
+use super::layout::LseekOut;
+use super::layout::OpenOut;
+use super::layout::PollOut;
+use super::layout::RawAttr;
+use super::layout::RawStatx;
+use super::layout::StatxOut;
+use super::layout::SxTime;
+use super::layout::Wire;
+use super::layout::WriteOut;
+use super::request::Lock;
+use super::request::Time;
+
+/// The attributes of an object.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Attr {
+    pub ino: u64,
+    pub size: u64,
+    /// Of 512 bytes.
+    pub blocks: u64,
+    pub atime: Time,
+    pub mtime: Time,
+    pub ctime: Time,
+    /// Kind and permissions, as `st_mode`.
+    pub mode: u32,
+    pub nlink: u32,
+    pub uid: u32,
+    pub gid: u32,
+    /// As the kernel packs it, see [`pack_device`].
+    pub rdev: u32,
+    pub block_bytes: u32,
+}
+
+impl Attr {
+    fn raw(&self) -> RawAttr {
+        RawAttr {
+            ino: self.ino,
+            size: self.size,
+            blocks: self.blocks,
+            atime: self.atime.seconds.cast_unsigned(),
+            mtime: self.mtime.seconds.cast_unsigned(),
+            ctime: self.ctime.seconds.cast_unsigned(),
+            atimensec: self.atime.nanoseconds,
+            mtimensec: self.mtime.nanoseconds,
+            ctimensec: self.ctime.nanoseconds,
+            mode: self.mode,
+            nlink: self.nlink,
+            uid: self.uid,
+            gid: self.gid,
+            rdev: self.rdev,
+            blksize: self.block_bytes,
+            flags: 0,
+        }
+    }
+}
+
+/// A device number as ATTR and MKNOD have it.
+pub fn pack_device(major: u32, minor: u32) -> u32 {
+    (minor & 0xff) | (major << 8) | ((minor & !0xff) << 12)
+}
+
+/// (major, minor) of a packed device number.
+pub fn unpack_device(packed: u32) -> (u32, u32) {
+    (
+        (packed & 0xf_ff00) >> 8,
+        (packed & 0xff) | ((packed >> 12) & 0xf_ff00),
+    )
+}
+
+/// An object with a name: the answer of LOOKUP and of what makes objects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Entry {
+    /// Its number; 0 says that there is no such name, for as long as `entry_valid`.
+    pub node: u64,
+    /// With the number unique for ever.
+    pub generation: u64,
+    /// How long the name holds.
+    pub entry_valid: Duration,
+    /// How long the attributes hold.
+    pub attr_valid: Duration,
+    /// Attributes.
+    pub attr: Attr,
+}
+
+impl Entry {
+    fn raw(&self) -> EntryOut {
+        EntryOut {
+            nodeid: self.node,
+            generation: self.generation,
+            entry_valid: self.entry_valid.as_secs(),
+            attr_valid: self.attr_valid.as_secs(),
+            entry_valid_nsec: self.entry_valid.subsec_nanos(),
+            attr_valid_nsec: self.attr_valid.subsec_nanos(),
+            attr: self.attr.raw(),
+        }
+    }
+}
+
+/// An open file: the answer of OPEN and OPENDIR.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Opened {
+    /// The number by which later requests name it.
+    pub fh: u64,
+    /// `FOPEN_...`; `FOPEN_PASSTHROUGH` comes by itself.
+    pub flags: u32,
+    /// The kernel does the I/O on this backing file.
+    pub backing: Option<i32>,
+}
+
+impl Opened {
+    fn raw(&self) -> OpenOut {
+        let passthrough = match self.backing {
+            Some(_) => abi::FOPEN_PASSTHROUGH,
+            None => 0,
+        };
+        OpenOut {
+            fh: self.fh,
+            open_flags: self.flags | passthrough,
+            backing_id: self.backing.unwrap_or(0),
+        }
+    }
+}
+
+/// LOOKUP, MKDIR, MKNOD, SYMLINK, LINK.
+pub fn entry(entry: &Entry) -> Vec<u8> {
+    entry.raw().bytes()
+}
+
+/// CREATE, TMPFILE.
+pub fn created(entry: &Entry, opened: &Opened) -> Vec<u8> {
+    let mut out = Vec::with_capacity(EntryOut::BYTES + OpenOut::BYTES);
+    entry.raw().put(&mut out);
+    opened.raw().put(&mut out);
+    out
+}
+
+/// GETATTR, SETATTR.
+pub fn attr(valid: Duration, attr: &Attr) -> Vec<u8> {
+    AttrOut {
+        attr_valid: valid.as_secs(),
+        attr_valid_nsec: valid.subsec_nanos(),
+        dummy: 0,
+        attr: attr.raw(),
+    }
+    .bytes()
+}
+
+/// OPEN, OPENDIR.
+pub fn opened(opened: &Opened) -> Vec<u8> {
+    opened.raw().bytes()
+}
+
+/// WRITE, COPY_FILE_RANGE.
+pub fn written(bytes: u32) -> Vec<u8> {
+    WriteOut {
+        size: bytes,
+        padding: 0,
+    }
+    .bytes()
+}
+
+/// COPY_FILE_RANGE_64.
+pub fn copied(bytes: u64) -> Vec<u8> {
+    CopyFileRangeOut {
+        bytes_copied: bytes,
+    }
+    .bytes()
+}
+
+/// STATFS: numbers of `struct statfs`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Statfs {
+    pub blocks: u64,
+    pub blocks_free: u64,
+    pub blocks_available: u64,
+    pub files: u64,
+    pub files_free: u64,
+    pub block_bytes: u32,
+    pub name_max_bytes: u32,
+    pub fragment_bytes: u32,
+}
+
+/// STATFS.
+pub fn statfs(found: &Statfs) -> Vec<u8> {
+    Kstatfs {
+        blocks: found.blocks,
+        bfree: found.blocks_free,
+        bavail: found.blocks_available,
+        files: found.files,
+        ffree: found.files_free,
+        bsize: found.block_bytes,
+        namelen: found.name_max_bytes,
+        frsize: found.fragment_bytes,
+        ..Kstatfs::default()
+    }
+    .bytes()
+}
+
+/// GETXATTR and LISTXATTR that asked for the size.
+pub fn xattr_size(bytes: u32) -> Vec<u8> {
+    GetxattrOut {
+        size: bytes,
+        padding: 0,
+    }
+    .bytes()
+}
+
+/// LSEEK.
+pub fn sought(offset: u64) -> Vec<u8> {
+    LseekOut { offset }.bytes()
+}
+
+/// IOCTL; the data of the caller follow it.
+pub fn ioctl(result: i32) -> Vec<u8> {
+    IoctlOut {
+        result,
+        ..IoctlOut::default()
+    }
+    .bytes()
+}
+
+/// GETLK.
+pub fn lock(found: &Lock) -> Vec<u8> {
+    LkOut {
+        lk: FileLock {
+            start: found.start,
+            end: found.end,
+            r#type: found.kind,
+            pid: found.pid,
+        },
+    }
+    .bytes()
+}
+
+/// POLL.
+pub fn poll(events: u32) -> Vec<u8> {
+    PollOut {
+        revents: events,
+        padding: 0,
+    }
+    .bytes()
+}
+
+/// BMAP.
+pub fn block(block: u64) -> Vec<u8> {
+    BmapOut { block }.bytes()
+}
+
+/// What the server wants, for INIT.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InitReply {
+    /// `FUSE_ASYNC_READ` ...; a part of what was offered.
+    pub flags: u64,
+    /// Most bytes of readahead.
+    pub max_readahead: u32,
+    /// Most background requests (readahead, asynchronous I/O).
+    pub max_background: u16,
+    /// From so many on the mount counts as congested.
+    pub congestion_threshold: u16,
+    /// Most bytes of a WRITE.
+    pub max_write: u32,
+    /// Most pages of a request, with `FUSE_MAX_PAGES`.
+    pub max_pages: u16,
+    /// Steps of time stamps.
+    pub time_step_ns: u32,
+    /// With `FUSE_PASSTHROUGH`: how many file systems may be stacked below; 1 if backing files may not
+    /// lie on a stacked one.
+    pub max_stack_depth: u32,
+}
+
+/// INIT.
+pub fn init(reply: &InitReply) -> Vec<u8> {
+    let high = (reply.flags >> 32) as u32;
+    let mut low = reply.flags as u32;
+    if high != 0 {
+        low |= abi::FUSE_INIT_EXT as u32;
+    }
+    InitOut {
+        major: abi::FUSE_KERNEL_VERSION,
+        minor: abi::FUSE_KERNEL_MINOR_VERSION,
+        max_readahead: reply.max_readahead,
+        flags: low,
+        max_background: reply.max_background,
+        congestion_threshold: reply.congestion_threshold,
+        max_write: reply.max_write,
+        time_gran: reply.time_step_ns,
+        max_pages: reply.max_pages,
+        flags2: high,
+        max_stack_depth: reply.max_stack_depth,
+        ..InitOut::default()
+    }
+    .bytes()
+}
+
+/// The attributes that STATX gives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Statx {
+    /// `STATX_...` of the fields that count.
+    pub mask: u32,
+    /// `rdev` and `ino` count; the rest of the device is not sent.
+    pub attr: Attr,
+    pub btime: Time,
+    /// `STATX_ATTR_...`
+    pub attributes: u64,
+    pub attributes_mask: u64,
+}
+
+fn sx_time(time: Time) -> SxTime {
+    SxTime {
+        tv_sec: time.seconds,
+        tv_nsec: time.nanoseconds,
+        __reserved: 0,
+    }
+}
+
+/// STATX.
+pub fn statx(valid: Duration, found: &Statx) -> Vec<u8> {
+    let attr = &found.attr;
+    let (rdev_major, rdev_minor) = unpack_device(attr.rdev);
+    StatxOut {
+        attr_valid: valid.as_secs(),
+        attr_valid_nsec: valid.subsec_nanos(),
+        stat: RawStatx {
+            mask: found.mask,
+            blksize: attr.block_bytes,
+            attributes: found.attributes,
+            attributes_mask: found.attributes_mask,
+            nlink: attr.nlink,
+            uid: attr.uid,
+            gid: attr.gid,
+            // 16 bits have a place for all of it.
+            mode: attr.mode as u16,
+            ino: attr.ino,
+            size: attr.size,
+            blocks: attr.blocks,
+            atime: sx_time(attr.atime),
+            btime: sx_time(found.btime),
+            ctime: sx_time(attr.ctime),
+            mtime: sx_time(attr.mtime),
+            rdev_major,
+            rdev_minor,
+            ..RawStatx::default()
+        },
+        ..StatxOut::default()
+    }
+    .bytes()
+}
+
+/// The answer of READDIR or READDIRPLUS: entries, as many as there is room for.
+#[derive(Clone, Debug)]
+pub struct DirBuffer {
+    bytes: Vec<u8>,
+    limit: usize,
+}
+
+/// Records begin at multiples of this.
+const DIRENT_ALIGN: usize = 8;
+
+impl DirBuffer {
+    /// An empty one for at most `limit` bytes, the size of the request.
+    pub fn new(limit: u32) -> Self {
+        Self {
+            bytes: Vec::new(),
+            limit: limit as usize,
+        }
+    }
+
+    /// Appends an entry of READDIR. `next` is the cookie behind it, `kind` is `DT_...`. `false`: it has no room.
+    pub fn add(&mut self, ino: u64, next: u64, kind: u8, name: &[u8]) -> bool {
+        self.append(None, ino, next, kind, name)
+    }
+
+    /// Appends an entry of READDIRPLUS. With node 0 the kernel learns no more than by [`Self::add`]; else it
+    /// counts as a LOOKUP.
+    pub fn add_plus(&mut self, entry: &Entry, ino: u64, next: u64, kind: u8, name: &[u8]) -> bool {
+        self.append(Some(entry), ino, next, kind, name)
+    }
+
+    fn append(
+        &mut self,
+        entry: Option<&Entry>,
+        ino: u64,
+        next: u64,
+        kind: u8,
+        name: &[u8],
+    ) -> bool {
+        let Ok(name_bytes) = u32::try_from(name.len()) else {
+            return false;
+        };
+        let entry_bytes = entry.map_or(0, |_| EntryOut::BYTES);
+        let end = self.bytes.len() + entry_bytes + Dirent::BYTES + name.len();
+        let end = end.next_multiple_of(DIRENT_ALIGN);
+        if end > self.limit {
+            return false;
+        }
+        if let Some(entry) = entry {
+            entry.raw().put(&mut self.bytes);
+        }
+        Dirent {
+            ino,
+            off: next,
+            namelen: name_bytes,
+            r#type: u32::from(kind),
+        }
+        .put(&mut self.bytes);
+        self.bytes.extend_from_slice(name);
+        self.bytes.resize(end, 0);
+        true
+    }
+
+    /// Would an entry with a name of that length fit? To be asked before work is done for it.
+    pub fn has_room(&self, name_bytes: usize, plus: bool) -> bool {
+        let entry_bytes = if plus { EntryOut::BYTES } else { 0 };
+        let end = self.bytes.len() + entry_bytes + Dirent::BYTES + name_bytes;
+        end.next_multiple_of(DIRENT_ALIGN) <= self.limit
+    }
+
+    /// Is there no entry?
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// The answer.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+}

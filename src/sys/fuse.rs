@@ -1,0 +1,264 @@
+//! `/dev/fuse`: requests in, answers out, backing files; and the identity that a thread serves a request with.
+
+use std::cell::Cell;
+use std::io;
+use std::io::IoSlice;
+use std::marker::PhantomData;
+use std::os::fd::AsRawFd;
+use std::os::fd::BorrowedFd;
+
+use nix::errno::Errno;
+use nix::sys::uio::writev;
+
+/// len u32 | error i32 | unique u64.
+const HEADER_BYTES: usize = 16;
+
+/// What a read of `/dev/fuse` gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// A request of so many bytes, at the front of the buffer.
+    Request(usize),
+    /// None, but there may be one soon: a signal came, the descriptor does not wait, or a request vanished on
+    /// its way. Whoever must end looks now, and reads again.
+    Nothing,
+    /// The mount is gone, or was aborted.
+    Ended,
+}
+
+/// Reads the next request; waits for it unless the descriptor is non-blocking. The buffer must have room for
+/// the longest WRITE and 4096 bytes more.
+pub fn receive(channel: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Received> {
+    match nix::unistd::read(channel, buffer) {
+        Ok(0) => Ok(Received::Ended),
+        Ok(bytes) => Ok(Received::Request(bytes)),
+        // ENOENT: the request was interrupted before it was copied.
+        Err(Errno::EINTR | Errno::EAGAIN | Errno::ENOENT) => Ok(Received::Nothing),
+        Err(Errno::ENODEV | Errno::ECONNABORTED) => Ok(Received::Ended),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn send(channel: BorrowedFd<'_>, error: i32, unique: u64, parts: &[&[u8]]) -> io::Result<()> {
+    let bytes = parts
+        .iter()
+        .fold(HEADER_BYTES, |sum, part| sum + part.len());
+    let length = u32::try_from(bytes).map_err(io::Error::other)?;
+    let mut header = [0u8; HEADER_BYTES];
+    header[..4].copy_from_slice(&length.to_ne_bytes());
+    header[4..8].copy_from_slice(&error.to_ne_bytes());
+    header[8..].copy_from_slice(&unique.to_ne_bytes());
+    let mut slices = Vec::with_capacity(1 + parts.len());
+    slices.push(IoSlice::new(&header));
+    slices.extend(parts.iter().map(|part| IoSlice::new(part)));
+    loop {
+        match writev(channel, &slices) {
+            Ok(_) => return Ok(()),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+/// The operation or object is not there any more: nobody needs to be told.
+fn gone_is_false(result: io::Result<()>) -> io::Result<bool> {
+    match result {
+        Ok(()) => Ok(true),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)) => {
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Answers a request with what follows the header, without copying it. `unique` as the request had it,
+/// with its bit of a resent one. `false`: nobody waits for it, or the mount is gone.
+pub fn reply(channel: BorrowedFd<'_>, unique: u64, parts: &[&[u8]]) -> io::Result<bool> {
+    gone_is_false(send(channel, 0, unique, parts))
+}
+
+/// Answers a request with an errno, which is positive here. `false` as in [`reply`].
+pub fn refuse(channel: BorrowedFd<'_>, unique: u64, errno: i32) -> io::Result<bool> {
+    gone_is_false(send(channel, -errno, unique, &[]))
+}
+
+/// Tells the kernel something by itself. `false`: it does not have the object (any more), or the mount is gone.
+pub fn notify(channel: BorrowedFd<'_>, code: i32, parts: &[&[u8]]) -> io::Result<bool> {
+    gone_is_false(send(channel, code, 0, parts))
+}
+
+#[repr(C)]
+struct BackingMap {
+    fd: i32,
+    flags: u32,
+    padding: u64,
+}
+
+mod requests {
+    use super::BackingMap;
+
+    nix::ioctl_write_ptr!(backing_open, 229, 1, BackingMap);
+    nix::ioctl_write_ptr!(backing_close, 229, 2, u32);
+}
+
+/// Makes an open file known as a backing file; the kernel keeps it open until [`backing_close`]. The descriptor
+/// must be for reading and writing as opens through it shall be. EPERM without CAP_SYS_ADMIN.
+pub fn backing_open(channel: BorrowedFd<'_>, file: BorrowedFd<'_>) -> io::Result<i32> {
+    let map = BackingMap {
+        fd: file.as_raw_fd(),
+        flags: 0,
+        padding: 0,
+    };
+    // SAFETY: the structure is the one of this request, and the kernel only reads it.
+    Ok(unsafe { requests::backing_open(channel.as_raw_fd(), &raw const map) }?)
+}
+
+/// Ends [`backing_open`]; files that are open with it stay so. ENOENT: there is none of that number.
+pub fn backing_close(channel: BorrowedFd<'_>, id: i32) -> io::Result<()> {
+    let id = id.cast_unsigned();
+    // SAFETY: the kernel reads four bytes.
+    unsafe { requests::backing_close(channel.as_raw_fd(), &raw const id) }?;
+    Ok(())
+}
+
+const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
+const CAP_FSETID: u32 = 4;
+const CAP_SYS_RESOURCE: u32 = 24;
+
+#[repr(C)]
+struct CapabilityHeader {
+    version: u32,
+    pid: i32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct CapabilitySet {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+/// Low and high 32 bits.
+type Capabilities = [CapabilitySet; 2];
+
+fn own_header() -> CapabilityHeader {
+    CapabilityHeader {
+        version: CAPABILITY_VERSION_3,
+        pid: 0,
+    }
+}
+
+fn capabilities() -> io::Result<Capabilities> {
+    let mut header = own_header();
+    let mut found = Capabilities::default();
+    // SAFETY: version 3 has one header and two sets, and both may be written to.
+    let result = unsafe { libc::syscall(libc::SYS_capget, &raw mut header, &raw mut found) };
+    Errno::result(result)?;
+    Ok(found)
+}
+
+fn set_capabilities(wanted: &Capabilities) -> io::Result<()> {
+    let mut header = own_header();
+    // SAFETY: as in `capabilities`; the sets are only read.
+    let result = unsafe { libc::syscall(libc::SYS_capset, &raw mut header, wanted.as_ptr()) };
+    Errno::result(result)?;
+    Ok(())
+}
+
+/// The C library's function has no error and cannot be told from one that does nothing; a second call says
+/// what holds.
+fn set_fs_id(call: libc::c_long, id: u32) -> io::Result<()> {
+    // SAFETY: the calls take an integer, and are for this thread only.
+    unsafe { libc::syscall(call, id) };
+    // SAFETY: as above; -1 is no id, so that nothing changes.
+    let now = unsafe { libc::syscall(call, -1) };
+    if now as u32 != id {
+        return Err(io::Error::from(Errno::EPERM));
+    }
+    Ok(())
+}
+
+/// While it lives this thread works on files as a caller: what it makes is his, his quota is asked, the blocks
+/// that are reserved for root are not his, and set-id bits go where they would for him. Permissions are
+/// those of root all the time: the kernel checked his before it sent the request.
+#[derive(Debug)]
+pub struct Caller {
+    before: Option<Capabilities>,
+    /// It is the thread's, and must be given back by it.
+    only_here: PhantomData<*const ()>,
+}
+
+impl std::fmt::Debug for CapabilitySet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:#x}", self.effective)
+    }
+}
+
+impl Caller {
+    /// For what changes the data and attributes of files.
+    pub fn enter(uid: u32, gid: u32) -> io::Result<Self> {
+        Self::without(uid, gid, &[CAP_FSETID, CAP_SYS_RESOURCE])
+    }
+
+    /// For what makes objects: the kernel has decided already, for the caller, whether a set-group-id bit
+    /// stays, and groups that he has beside `gid` are not known here.
+    pub fn enter_to_create(uid: u32, gid: u32) -> io::Result<Self> {
+        Self::without(uid, gid, &[CAP_SYS_RESOURCE])
+    }
+
+    fn without(uid: u32, gid: u32, dropped: &[u32]) -> io::Result<Self> {
+        let mut caller = Self {
+            before: None,
+            only_here: PhantomData,
+        };
+        if (uid, gid) == (0, 0) {
+            return Ok(caller);
+        }
+        let before = capabilities()?;
+        // From here on the guard's end puts things right, also after an error.
+        caller.before = Some(before);
+        set_fs_id(libc::SYS_setfsgid, gid)?;
+        set_fs_id(libc::SYS_setfsuid, uid)?;
+        if uid != 0 {
+            // The change of the user took the rights on files from the effective set.
+            let mut wanted = before;
+            for capability in dropped {
+                wanted[0].effective &= !(1 << capability);
+            }
+            set_capabilities(&wanted)?;
+        }
+        Ok(caller)
+    }
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        let Some(before) = self.before else {
+            return;
+        };
+        let back = set_fs_id(libc::SYS_setfsuid, nix::unistd::geteuid().as_raw())
+            .and(set_fs_id(
+                libc::SYS_setfsgid,
+                nix::unistd::getegid().as_raw(),
+            ))
+            .and(set_capabilities(&before));
+        // Going back to what a thread was is always allowed. One that could not must not serve others.
+        if back.is_err() {
+            std::process::abort();
+        }
+    }
+}
+
+thread_local! {
+    static HAS_OWN_UMASK: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Sets the umask of this thread, which stops sharing it, and its working directory and root, with the others.
+pub fn set_thread_umask(mask: u32) -> io::Result<()> {
+    if !HAS_OWN_UMASK.get() {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS)?;
+        HAS_OWN_UMASK.set(true);
+    }
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(mask));
+    Ok(())
+}
