@@ -461,8 +461,13 @@ impl Arena {
         SLOT + index * SLOT_WORDS
     }
 
+    /// A number that no other event of this arena's sources has.
+    pub fn next_count(&self) -> u64 {
+        self.memory.word(H_SERIAL).fetch_add(1, Ordering::AcqRel)
+    }
+
     fn next_serial(&self, index: usize) -> Serial {
-        let count = self.memory.word(H_SERIAL).fetch_add(1, Ordering::AcqRel);
+        let count = self.next_count();
         Serial(count << SERIAL_SLOT_BITS | index as u64)
     }
 

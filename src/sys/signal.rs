@@ -11,9 +11,13 @@ use nix::errno::Errno;
 use nix::poll::PollFd;
 use nix::poll::PollFlags;
 use nix::poll::ppoll;
+use nix::sys::signal::SaFlags;
+use nix::sys::signal::SigAction;
+use nix::sys::signal::SigHandler;
 use nix::sys::signal::SigSet;
 use nix::sys::signal::SigmaskHow;
 use nix::sys::signal::Signal;
+use nix::sys::signal::sigaction;
 use nix::sys::time::TimeSpec;
 
 unsafe extern "C" {
@@ -117,11 +121,39 @@ fn set_cancel_state(state: libc::c_int) -> libc::c_int {
     before
 }
 
+/// A thread of this process whose blocking calls can be interrupted.
+#[derive(Clone, Copy, Debug)]
+pub struct Interruptible(libc::pthread_t);
+
+extern "C" fn nothing(_: libc::c_int) {}
+
+impl Interruptible {
+    const SIGNAL: Signal = Signal::SIGUSR2;
+
+    /// The calling thread. From now on SIGUSR2 only interrupts in this process.
+    pub fn this_thread() -> Self {
+        let action = SigAction::new(
+            SigHandler::Handler(nothing),
+            SaFlags::empty(),
+            SigSet::empty(),
+        );
+        // SAFETY: the handler does nothing. It fails for no signal that can be caught.
+        let _ = unsafe { sigaction(Self::SIGNAL, &action) };
+        // SAFETY: always succeeds, changes nothing.
+        Self(unsafe { libc::pthread_self() })
+    }
+
+    /// Interrupts what it waits in. To be called only while its handle is not joined.
+    pub fn interrupt(self) {
+        // SAFETY: the thread exists until it is joined, as the caller vouches.
+        let _ = unsafe { libc::pthread_kill(self.0, Self::SIGNAL as libc::c_int) };
+    }
+}
+
 #[cfg(test)]
 /// For tests of other modules, too.
 pub mod tests {
     use super::*;
-    use nix::sys::signal::{SaFlags, SigAction, SigHandler, sigaction};
     use std::sync::atomic::{AtomicU32, Ordering};
 
     /// How often the handler of [`handle`] ran.

@@ -1,4 +1,240 @@
-//! The FUSE source: users reach the files through a FUSE mount that this worker serves.
+//! The FUSE source: any file system, through a FUSE mount of one of its directories.
+//!
+//! Everything that users do comes as a request of the kernel. One that owes an event is held and served again
+//! when the event is answered; data of files without regions goes past us (passthrough). What a worker leaves
+//! unanswered the kernel sends again to the next, and what it had led to is in a [`table`] that outlives it.
 
+// Until every operation is there.
+#![allow(dead_code)]
+
+mod change;
+mod connection;
+mod dispatch;
+mod ends;
+mod hold;
+mod invalidate;
+mod node;
+mod serve;
+mod start;
 pub mod table;
+mod threads;
 pub mod wire;
+
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+
+use self::connection::{Connection, Parts};
+use crate::fs::Mount;
+use crate::model::ids::Serial;
+use crate::model::{Answer, DmError, EventSet, EventType, FsId, Handle, Region};
+use crate::source::arena::Arena;
+use crate::source::{Attach, Changed, EventSink, EventSource};
+use crate::sys::mount;
+
+/// See the module.
+pub struct Fuse {
+    arena: Arc<Arena>,
+    connections: RwLock<Vec<Arc<Connection>>>,
+    sink: OnceLock<Arc<dyn EventSink>>,
+    /// Only one mount begins at a time.
+    beginning: Mutex<()>,
+}
+
+impl Fuse {
+    /// The source of a worker. Mounts in the arena's kept list are taken up (once in the life of the process).
+    pub fn new(arena: Arc<Arena>) -> Result<Arc<Self>, DmError> {
+        let mut connections = Vec::new();
+        for parts in Parts::taken_up(&arena) {
+            connections.push(Connection::new(parts, Arc::clone(&arena), false)?);
+        }
+        Ok(Arc::new(Self {
+            arena,
+            connections: RwLock::new(connections),
+            sink: OnceLock::new(),
+            beginning: Mutex::default(),
+        }))
+    }
+
+    fn all(&self) -> Vec<Arc<Connection>> {
+        let connections = self.connections.read();
+        connections.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn find(&self, fs: FsId) -> Option<Arc<Connection>> {
+        let all = self.all();
+        all.into_iter().find(|connection| connection.fs() == fs)
+    }
+
+    fn of(&self, handle: Handle) -> Result<Arc<Connection>, DmError> {
+        let fs = handle.fs().ok_or(DmError::BadHandle)?;
+        self.find(fs).ok_or(DmError::BadHandle)
+    }
+
+    fn beginning(&self) -> MutexGuard<'_, ()> {
+        self.beginning
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a FUSE mount is made of, from what the requester handed over.
+fn parts(attach: Attach) -> Result<Parts, DmError> {
+    use std::os::fd::AsFd;
+    let fuse = attach.fuse.ok_or(DmError::Invalid)?;
+    let dir = mount::root_of(attach.dir.as_fd())?;
+    let tree = mount::private_copy(dir.as_fd())?;
+    mount::set_private_flags(tree.as_fd())?;
+    let root = mount::root_of(tree.as_fd())?;
+    Ok(Parts {
+        channel: fuse.channel,
+        table: table::Table::create()?,
+        tree,
+        root,
+        device: fuse.device,
+        cached: fuse.cached,
+    })
+}
+
+impl EventSource for Fuse {
+    fn name(&self, _fs: FsId) -> &'static str {
+        "fuse"
+    }
+
+    fn events(&self, _fs: FsId) -> EventSet {
+        EventSet::of(&[
+            EventType::Mount,
+            EventType::PreUnmount,
+            EventType::Unmount,
+            EventType::Debut,
+            EventType::Create,
+            EventType::Close,
+            EventType::PostCreate,
+            EventType::Remove,
+            EventType::PostRemove,
+            EventType::Rename,
+            EventType::PostRename,
+            EventType::Link,
+            EventType::PostLink,
+            EventType::Symlink,
+            EventType::PostSymlink,
+            EventType::Read,
+            EventType::Write,
+            EventType::Truncate,
+            EventType::Attribute,
+            EventType::Cancel,
+            EventType::Destroy,
+            EventType::NoSpace,
+            EventType::User,
+        ])
+    }
+
+    fn attach(&self, attach: Attach) -> Result<Arc<Mount>, DmError> {
+        let _one = self.beginning();
+        let connection = Connection::new(parts(attach)?, Arc::clone(&self.arena), true)?;
+        let mount = Arc::clone(&connection.mount);
+        self.connections
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Arc::clone(&connection));
+        if let Some(sink) = self.sink.get() {
+            connection.start(Arc::clone(sink), false);
+        }
+        Ok(mount)
+    }
+
+    fn detach(&self, fs: FsId) {
+        let mut connections = self
+            .connections
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let found = connections
+            .iter()
+            .position(|connection| connection.fs() == fs);
+        let gone = found.map(|index| connections.swap_remove(index));
+        drop(connections);
+        if let Some(connection) = gone {
+            connection.end();
+        }
+    }
+
+    fn mount(&self, fs: FsId) -> Option<Arc<Mount>> {
+        self.find(fs)
+            .map(|connection| Arc::clone(&connection.mount))
+    }
+
+    fn mounts(&self) -> Vec<Arc<Mount>> {
+        let all = self.all();
+        all.iter().map(|one| Arc::clone(&one.mount)).collect()
+    }
+
+    fn user_device(&self, fs: FsId) -> Option<u64> {
+        self.find(fs).map(|connection| connection.device)
+    }
+
+    fn touched(&self, handle: Handle, data: bool) {
+        if let Ok(connection) = self.of(handle) {
+            connection.touched(handle, data);
+        }
+    }
+
+    fn answer(&self, serial: Serial, answer: Answer) {
+        self.all()
+            .iter()
+            .for_each(|one| one.answered(serial, answer));
+    }
+
+    fn intend(&self, serial: Serial, answer: Answer) {
+        self.all().iter().for_each(|one| one.intend(serial, answer));
+    }
+
+    fn pending(&self, serial: Serial) -> bool {
+        self.all().iter().any(|one| one.release_nonblocking(serial))
+    }
+
+    fn set_regions(
+        &self,
+        handle: Handle,
+        regions: &[Region],
+        sync: bool,
+    ) -> Result<Changed, DmError> {
+        self.of(handle)?.set_regions(handle, regions, sync)
+    }
+
+    fn set_event_list(&self, handle: Handle, events: EventSet, sync: bool) -> Result<(), DmError> {
+        self.of(handle)?.set_event_list(handle, events, sync)
+    }
+
+    fn punch(
+        &self,
+        handle: Handle,
+        offset: u64,
+        length: u64,
+        decided: &dyn Fn() -> Result<(), DmError>,
+    ) -> Result<(), DmError> {
+        self.of(handle)?.punch(handle, offset, length, decided)
+    }
+
+    fn list_changed(&self, fs: FsId) {
+        if let Some(connection) = self.find(fs) {
+            connection.renew_list();
+        }
+    }
+
+    fn blocked(&self) -> Vec<(Serial, u32, u64)> {
+        self.all().iter().flat_map(|one| one.blocked()).collect()
+    }
+
+    fn start(self: Arc<Self>, sink: Arc<dyn EventSink>) -> Result<(), DmError> {
+        let _one = self.beginning();
+        if self.sink.set(Arc::clone(&sink)).is_err() {
+            return Err(DmError::Exists);
+        }
+        for connection in self.all() {
+            connection.start(Arc::clone(&sink), true);
+        }
+        Ok(())
+    }
+
+    fn stop(&self) {
+        self.all().iter().for_each(|one| one.threads.stop(true));
+    }
+}

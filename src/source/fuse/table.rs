@@ -5,15 +5,15 @@
 //! is done, and freed after the kernel was told that it is over.
 //!
 //! ```text
-//! page 0   header: magic, version, next serial, what INIT agreed on
-//! page 1   open files, 8 words each
-//! then     open or ended objects, 8 words each
-//! then     requests, 8 words each
+//! page 0   header: magic, version, what INIT agreed on
+//! page 1   open files, 10 words each
+//! then     open or ended objects, 10 words each
+//! then     requests, 10 words each
 //! ```
 
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 
 use crate::model::ids::Serial;
@@ -28,7 +28,7 @@ const VERSION: u64 = 1;
 
 const WORD: usize = 8;
 const HEADER_WORDS: usize = 4096 / WORD;
-const ROW_WORDS: usize = 8;
+const ROW_WORDS: usize = 10;
 /// Files and directories that can be open at once.
 pub const FILES: usize = 32768;
 /// Objects that have a backing file registered, or were removed while in use.
@@ -38,9 +38,8 @@ pub const REQUESTS: usize = 16384;
 
 const H_MAGIC: usize = 0;
 const H_VERSION: usize = 1;
-const H_SERIAL: usize = 2;
-const H_INIT_MINOR: usize = 3;
-const H_INIT_FLAGS: usize = 4;
+const H_INIT_MINOR: usize = 2;
+const H_INIT_FLAGS: usize = 3;
 
 const FILE: usize = HEADER_WORDS;
 const OBJECT: usize = FILE + FILES * ROW_WORDS;
@@ -80,6 +79,7 @@ const R_INTENDED: usize = 4;
 const R_AUX: usize = 5;
 const R_SINCE: usize = 6;
 const R_PID: usize = 7;
+const R_CHANGES: usize = 8;
 
 const REQUEST_DOING: u64 = 1;
 const REQUEST_QUEUED: u64 = 2;
@@ -136,7 +136,7 @@ pub struct Object {
     /// Its generation.
     pub generation: u32,
     /// Its backing file as the kernel knows it, and our descriptor of that.
-    pub backing: Option<(u32, RawFd)>,
+    pub backing: Option<(i32, RawFd)>,
     /// A descriptor that keeps an object without names.
     pub ended: Option<RawFd>,
     /// The last name is gone.
@@ -160,6 +160,8 @@ pub struct Pending {
     pub intended: Option<Answer>,
     /// What the operation noted.
     pub aux: u64,
+    /// Punch counter of the file when the event was queued.
+    pub changes: u32,
     /// When it began, CLOCK_REALTIME ms.
     pub since_ms: u64,
     /// The thread that waits.
@@ -170,7 +172,8 @@ pub struct Pending {
 #[derive(Debug)]
 pub struct Table {
     memory: SharedMemory,
-    fd: OwnedFd,
+    /// Never closed by accident: the next worker needs it.
+    fd: ManuallyDrop<OwnedFd>,
     free_files: Mutex<Vec<usize>>,
     free_objects: Mutex<Vec<usize>>,
     free_requests: Mutex<Vec<usize>>,
@@ -190,7 +193,6 @@ impl Table {
         let fd = memfd(c"dmapi-fuse", (WORDS * WORD) as u64)?;
         let memory = SharedMemory::map(fd.as_fd())?;
         memory.set(H_VERSION, VERSION);
-        memory.set(H_SERIAL, 1);
         memory.set(H_MAGIC, MAGIC);
         Ok(Self::with_free_lists(memory, fd))
     }
@@ -222,7 +224,7 @@ impl Table {
         );
         Self {
             memory,
-            fd,
+            fd: ManuallyDrop::new(fd),
             free_files: Mutex::new(files),
             free_objects: Mutex::new(objects),
             free_requests: Mutex::new(requests),
@@ -331,14 +333,15 @@ impl Table {
         Some(row)
     }
 
-    fn object_in(&self, row: usize) -> Option<Object> {
+    /// What is in a row; `None` if it is free.
+    pub fn object(&self, row: usize) -> Option<Object> {
         let word = OBJECT + row * ROW_WORDS;
         let get = |field: usize| self.memory.get(word + field);
         (get(O_STATE) == USED).then(|| Object {
             row,
             node: get(O_NODE),
             generation: get(O_GENERATION) as u32,
-            backing: minus(get(O_BACKING_FD)).map(|fd| (get(O_BACKING) as u32, fd)),
+            backing: minus(get(O_BACKING_FD)).map(|fd| (get(O_BACKING) as i32, fd)),
             ended: minus(get(O_ENDED_FD)),
             is_ended: get(O_FLAGS) & FLAG_ENDED != 0,
             listed: get(O_FLAGS) & FLAG_LISTED != 0,
@@ -347,14 +350,14 @@ impl Table {
 
     /// All objects.
     pub fn objects(&self) -> impl Iterator<Item = Object> {
-        (0..OBJECTS).filter_map(|row| self.object_in(row))
+        (0..OBJECTS).filter_map(|row| self.object(row))
     }
 
     /// Notes the backing file of an object, or that it has none.
-    pub fn set_backing(&self, row: usize, backing: Option<(u32, RawFd)>) {
+    pub fn set_backing(&self, row: usize, backing: Option<(i32, RawFd)>) {
         let word = OBJECT + row * ROW_WORDS;
         if let Some((id, _)) = backing {
-            self.memory.set(word + O_BACKING, u64::from(id));
+            self.memory.set(word + O_BACKING, id as u64);
         }
         let fd = backing.map(|(_, fd)| fd);
         self.memory.set(word + O_BACKING_FD, plus(fd));
@@ -380,7 +383,7 @@ impl Table {
     pub fn add_request(&self, unique: u64, pid: u32, now_ms: u64) -> Option<usize> {
         let row = Self::take(&self.free_requests)?;
         let word = REQUEST + row * ROW_WORDS;
-        for field in [R_SERIAL, R_KIND, R_INTENDED, R_AUX] {
+        for field in [R_SERIAL, R_KIND, R_INTENDED, R_AUX, R_CHANGES] {
             self.memory.set(word + field, 0);
         }
         self.memory.set(word + R_UNIQUE, unique);
@@ -402,6 +405,7 @@ impl Table {
             kind: kind_of_word(get(R_KIND)),
             intended: answer_of_word(get(R_INTENDED)),
             aux: get(R_AUX),
+            changes: get(R_CHANGES) as u32,
             since_ms: get(R_SINCE),
             pid: get(R_PID) as u32,
         })
@@ -412,12 +416,12 @@ impl Table {
         (0..REQUESTS).filter_map(|row| self.request(row))
     }
 
-    /// An event is about to be queued for it, under a new serial.
-    pub fn set_queued(&self, row: usize, kind: EventType) -> Serial {
-        let count = self.memory.word(H_SERIAL).fetch_add(1, Ordering::AcqRel);
+    /// An event is about to be queued for it, under a new serial: the `count`th of all mounts.
+    pub fn set_queued(&self, row: usize, count: u64, kind: EventType, changes: u32) -> Serial {
         let serial = Serial(SERIAL_BIT | count << SERIAL_ROW_BITS | row as u64);
         let word = REQUEST + row * ROW_WORDS;
         self.memory.set(word + R_INTENDED, 0);
+        self.memory.set(word + R_CHANGES, u64::from(changes));
         self.memory.set(word + R_KIND, kind as u64 + 1);
         self.memory.set(word + R_SERIAL, serial.0);
         self.memory.set(word + R_STATE, REQUEST_QUEUED);
@@ -475,7 +479,14 @@ pub fn is_ours(serial: Serial) -> bool {
 pub fn numbers(kept: RawFd) -> Vec<RawFd> {
     process::with_borrowed(kept, |fd| fd.try_clone_to_owned())
         .and_then(Table::open)
-        .map_or_else(|_| Vec::new(), |table| table.numbers())
+        .map_or_else(
+            |_| Vec::new(),
+            |table| {
+                let numbers = table.numbers();
+                drop(ManuallyDrop::into_inner(table.fd));
+                numbers
+            },
+        )
 }
 
 #[cfg(test)]
@@ -519,12 +530,12 @@ mod tests {
         let table = Table::create().expect("memfd");
         let row = table.add_request(5, 77, 1).expect("room");
         assert_eq!(table.request(row).expect("there").serial, None);
-        let serial = table.set_queued(row, EventType::Read);
+        let serial = table.set_queued(row, 1, EventType::Read, 3);
         table.set_intended(row, Answer::Abort(16));
         let pending = table.request_of(serial).expect("queued");
         assert_eq!(pending.intended, Some(Answer::Abort(16)));
         assert_eq!(pending.kind, Some(EventType::Read));
-        let again = table.set_queued(row, EventType::Write);
+        let again = table.set_queued(row, 2, EventType::Write, 0);
         assert_eq!(table.request_of(serial), None);
         assert_eq!(table.request_of(again).expect("queued").intended, None);
         table.remove_request(row);

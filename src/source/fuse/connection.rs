@@ -1,0 +1,413 @@
+//! One FUSE mount: its channel to the kernel, what is behind it, and the threads that serve it.
+
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use crossbeam::channel::{Receiver, Sender, unbounded};
+use crossbeam::select;
+
+use super::hold::Held;
+use super::invalidate::Invalidator;
+use super::node::{Node, Nodes, ROOT};
+use super::serve::{Stop, Task};
+use super::start::IO_BYTES_MAX;
+use super::table::Table;
+use super::threads::Threads;
+use super::wire::{Op, Request};
+use crate::fs::{Mount, ObjectState, handle, state};
+use crate::model::{DmError, EventSet, EventType, FsId, Handle, OpenFor};
+use crate::source::EventSink;
+use crate::source::arena::{Arena, Kept, Role};
+use crate::sys::fuse::{self, Received};
+use crate::sys::process;
+
+/// Threads that read requests and serve those that need no answer of an application.
+const READERS: usize = 4;
+/// The largest request: a WRITE with its header.
+const REQUEST_BYTES_MAX: usize = IO_BYTES_MAX as usize + 4096;
+/// Threads that go on with requests whose event was answered.
+const RESUMERS: usize = 2;
+
+/// See the module.
+pub struct Connection {
+    /// The file system behind, on its private mount.
+    pub mount: Arc<Mount>,
+    /// `st_dev` of the FUSE mount.
+    pub device: u64,
+    /// Every file is opened in the cached way.
+    pub cached: bool,
+    /// What outlives this worker.
+    pub table: Table,
+    /// Objects that this worker has met.
+    pub nodes: Nodes,
+    /// Requests that wait for an answer.
+    pub held: Held,
+    /// Tells the kernel what of its caches is old.
+    pub invalidator: Invalidator,
+    /// The kernel may be given backing files.
+    pub passes: AtomicBool,
+    pub(super) channel: ManuallyDrop<OwnedFd>,
+    root: Handle,
+    tree: ManuallyDrop<OwnedFd>,
+    /// The number of the root in the kept list.
+    kept_root: RawFd,
+    arena: Arc<Arena>,
+    list: AtomicU64,
+    inherits: AtomicBool,
+    jobs: (Sender<Task<'static>>, Receiver<Task<'static>>),
+    sink: OnceLock<Arc<dyn EventSink>>,
+    pub(super) threads: Threads,
+    is_gone: AtomicBool,
+    /// It will not be served again: what is kept for the next worker goes with it.
+    is_over: AtomicBool,
+}
+
+/// What of a mount is kept from worker to worker.
+pub(super) struct Parts {
+    pub channel: OwnedFd,
+    pub table: Table,
+    pub tree: OwnedFd,
+    pub root: OwnedFd,
+    pub device: u64,
+    pub cached: bool,
+}
+
+impl Parts {
+    /// The mounts of an earlier worker.
+    pub fn taken_up(arena: &Arena) -> Vec<Self> {
+        let kept = arena.kept();
+        let channels = kept.iter().filter(|one| one.role == Role::FUSE);
+        channels
+            .filter_map(|channel| {
+                let take = |role: Role| {
+                    let part = kept
+                        .iter()
+                        .find(|one| one.role == role && one.key == channel.key)?;
+                    Some((process::take_inherited(part.fd)?, part.more))
+                };
+                let table = take(Role::FUSE_TABLE).map(|(fd, _)| Table::open(fd));
+                let (tree, root) = (take(Role::FUSE_TREE), take(Role::FUSE_ROOT));
+                let (Some(Ok(table)), Some((tree, _)), Some((root, cached))) = (table, tree, root)
+                else {
+                    tracing::error!(fs = channel.key, "a FUSE mount of the last worker is lost");
+                    return None;
+                };
+                Some(Self {
+                    channel: process::take_inherited(channel.fd)?,
+                    table,
+                    tree,
+                    root,
+                    device: channel.more,
+                    cached: cached != 0,
+                })
+            })
+            .collect()
+    }
+
+    /// Enters all in the kept list.
+    fn keep(&self, arena: &Arena, fs: FsId) -> Result<(), DmError> {
+        let all = [
+            (Role::FUSE_TABLE, self.table.number(), 0),
+            (Role::FUSE_TREE, self.tree.as_raw_fd(), 0),
+            (
+                Role::FUSE_ROOT,
+                self.root.as_raw_fd(),
+                u64::from(self.cached),
+            ),
+            // The last: a mount without its channel is none.
+            (Role::FUSE, self.channel.as_raw_fd(), self.device),
+        ];
+        for (role, fd, more) in all {
+            let key = fs.0;
+            let kept = Kept {
+                role,
+                fd,
+                key,
+                more,
+            };
+            if let Err(error) = arena.keep(kept) {
+                tracing::error!(%error, "too many file systems are served: no room for another one");
+                all.iter().for_each(|(_, fd, _)| arena.unkeep(*fd));
+                return Err(error.into());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Connection {
+    /// A mount that is new, or taken up.
+    pub(super) fn new(parts: Parts, arena: Arc<Arena>, is_new: bool) -> Result<Arc<Self>, DmError> {
+        let root = parts.root.try_clone()?;
+        let mount = Mount::new(root).map_err(|error| {
+            tracing::error!(%error, "the directory cannot be served");
+            DmError::from(error)
+        })?;
+        if is_new {
+            parts.keep(&arena, mount.fs)?;
+        }
+        let root = mount.handle_of(mount.root.as_fd())?;
+        let invalidator = Invalidator::new(parts.channel.as_fd())?;
+        let connection = Self {
+            mount: Arc::new(mount),
+            device: parts.device,
+            cached: parts.cached,
+            table: parts.table,
+            nodes: Nodes::default(),
+            held: Held::default(),
+            invalidator,
+            passes: AtomicBool::new(true),
+            channel: ManuallyDrop::new(parts.channel),
+            root,
+            tree: ManuallyDrop::new(parts.tree),
+            kept_root: Self::disown(parts.root),
+            arena,
+            list: AtomicU64::new(0),
+            inherits: AtomicBool::new(false),
+            jobs: unbounded(),
+            sink: OnceLock::new(),
+            threads: Threads::default(),
+            is_gone: AtomicBool::new(false),
+            is_over: AtomicBool::new(false),
+        };
+        connection.rebuild();
+        Ok(Arc::new(connection))
+    }
+
+    /// Begins to serve. `again`: an earlier worker did; what it had read comes once more.
+    pub(super) fn start(self: &Arc<Self>, sink: Arc<dyn EventSink>, again: bool) {
+        if self.sink.set(sink).is_err() {
+            return;
+        }
+        self.renew_list();
+        if again {
+            self.resend();
+        }
+        for _ in 0..READERS {
+            let own = Arc::clone(self);
+            self.threads.spawn("fuse", move || own.read_requests());
+        }
+        for _ in 0..RESUMERS {
+            let own = Arc::clone(self);
+            self.threads
+                .spawn("fuse-again", move || own.resume_requests());
+        }
+    }
+
+    /// A request goes on, in a thread of its own kind.
+    pub(super) fn again(&self, task: Task<'static>) {
+        // The receiver lives as long as self.
+        let _ = self.jobs.0.send(task);
+    }
+
+    fn resume_requests(&self) {
+        while !self.threads.are_stopping() {
+            select! {
+                recv(self.jobs.1) -> task => match task {
+                    Ok(task) => self.serve(task),
+                    Err(_) => return,
+                },
+                recv(self.threads.end()) -> _ => return,
+            }
+        }
+    }
+
+    fn read_requests(&self) {
+        let mut buffer = vec![0; REQUEST_BYTES_MAX];
+        while !self.threads.are_stopping() {
+            match fuse::receive(self.channel.as_fd(), &mut buffer) {
+                Ok(Received::Request(length)) => self.received(&buffer[..length]),
+                Ok(Received::Nothing) => {}
+                Ok(Received::Ended) => return self.unmounted(),
+                Err(error) => {
+                    tracing::error!(%error, "/dev/fuse cannot be read");
+                    std::thread::sleep(std::time::Duration::from_millis(100));
+                }
+            }
+        }
+    }
+
+    fn received(&self, bytes: &[u8]) {
+        let request = match Request::parse(bytes) {
+            Ok(request) => request,
+            Err(malformed) => {
+                tracing::error!(%malformed, "a request was refused");
+                if let Some(unique) = malformed.reply_to {
+                    self.reply(unique, Err(libc::EIO));
+                }
+                return;
+            }
+        };
+        match request.op {
+            Op::Interrupt { unique } if self.interrupted(unique) => {}
+            // Not waiting (yet): the kernel is to ask again.
+            Op::Interrupt { .. } => self.reply(request.reply_to(), Err(libc::EAGAIN)),
+            _ if request.resent => {
+                if let Some(task) = self.take_up(Task::new(request).into_owned()) {
+                    self.serve(task);
+                }
+            }
+            _ => self.serve(Task::new(request)),
+        }
+    }
+
+    /// Answers the kernel. One that no longer waits is no error.
+    pub(super) fn reply(&self, reply_to: u64, answer: Result<&[u8], i32>) {
+        let channel = self.channel.as_fd();
+        let sent = match answer {
+            Ok(bytes) => fuse::reply(channel, reply_to, &[bytes]),
+            Err(errno) => fuse::refuse(channel, reply_to, errno),
+        };
+        if let Err(error) = sent {
+            tracing::error!(%error, reply_to, "an answer was refused by the kernel");
+            if answer.is_ok() {
+                // Its caller must not wait for ever.
+                let _ = fuse::refuse(channel, reply_to, libc::EIO);
+            }
+        }
+    }
+
+    fn unmounted(&self) {
+        if !self.is_gone.swap(true, Ordering::AcqRel) {
+            tracing::info!(fs = self.fs().0, "a FUSE mount is gone");
+            self.sink().unmounted(self.fs());
+        }
+    }
+
+    /// Ends it for good: nothing of it is kept for the next worker. When the last thread is through, its
+    /// descriptors are closed.
+    pub(super) fn end(&self) {
+        self.is_over.store(true, Ordering::Release);
+        self.threads.stop(false);
+    }
+
+    // ---- what others ask
+
+    /// Numbers the events of all mounts.
+    pub(super) fn next_count(&self) -> u64 {
+        self.arena.next_count()
+    }
+
+    /// The file system.
+    pub fn fs(&self) -> FsId {
+        self.mount.fs
+    }
+
+    /// The engine. Nothing is served before it is known.
+    pub(super) fn sink(&self) -> &Arc<dyn EventSink> {
+        self.sink
+            .get()
+            .expect("threads are started after it is set")
+    }
+
+    /// The event list of the file system.
+    pub(super) fn list(&self) -> EventSet {
+        EventSet(self.list.load(Ordering::Acquire))
+    }
+
+    /// Does a new object inherit attributes?
+    pub(super) fn inherits(&self) -> bool {
+        self.inherits.load(Ordering::Acquire)
+    }
+
+    /// The list of the file system changed.
+    pub(super) fn renew_list(&self) {
+        if let Some(sink) = self.sink.get() {
+            self.list.store(sink.list(self.fs()).0, Ordering::Release);
+            let inherits = sink.wants_new_objects(self.fs());
+            self.inherits.store(inherits, Ordering::Release);
+        }
+    }
+
+    /// The number that the kernel has for an inode.
+    pub(super) fn id_of(&self, handle: Handle) -> u64 {
+        match handle {
+            Handle::Object { inode, .. } if handle != self.root => inode,
+            _ => ROOT,
+        }
+    }
+
+    /// The object that the kernel calls so.
+    pub(super) fn node(&self, id: u64) -> Result<Arc<Node>, Stop> {
+        if let Some(node) = self.nodes.get(id) {
+            return Ok(node);
+        }
+        let object = match id {
+            ROOT => self.root,
+            _ => return Err(Stop::Errno(libc::ESTALE)),
+        };
+        let fd = self.mount.open(object, OpenFor::Look)?;
+        let kind = handle::kind_of(fd.as_fd())?;
+        Ok(self.nodes.meet(id, object, kind))
+    }
+
+    /// A descriptor of the object, O_PATH. One without names is found by the descriptor that keeps it.
+    pub(super) fn look(&self, node: &Node) -> Result<OwnedFd, Stop> {
+        let ended = {
+            let inner = node.lock();
+            inner.row.filter(|_| inner.is_ended)
+        };
+        match ended.and_then(|row| self.table.object(row)?.ended) {
+            Some(fd) => Ok(process::with_borrowed(fd, |fd| fd.try_clone_to_owned())?),
+            None => Ok(self.mount.open(node.handle, OpenFor::Look)?),
+        }
+    }
+
+    /// Regions, event list and punches of an object.
+    pub(super) fn state_of(&self, node: &Node) -> Result<Arc<ObjectState>, Stop> {
+        loop {
+            let before = {
+                let inner = node.lock();
+                if let Some(state) = &inner.state {
+                    return Ok(Arc::clone(state));
+                }
+                inner.state_changes
+            };
+            let fd = self.look(node)?;
+            let read = Arc::new(state::read(fd.as_fd()).map_err(DmError::from)?);
+            let mut inner = node.lock();
+            // Read without the lock: it may have been changed meanwhile.
+            if inner.state_changes == before {
+                inner.listed = read.events.has(EventType::Destroy);
+                inner.state = Some(Arc::clone(&read));
+                return Ok(read);
+            }
+        }
+    }
+
+    /// Is the event wanted for what happens in this directory, or to this object?
+    pub(super) fn wants(&self, kind: EventType, node: &Node) -> Result<bool, Stop> {
+        Ok(self.list().has(kind) || self.state_of(node)?.events.has(kind))
+    }
+
+    /// A descriptor that the table has: it stays open until the row is gone.
+    pub(super) fn disown(fd: OwnedFd) -> RawFd {
+        use std::os::fd::IntoRawFd;
+        fd.into_raw_fd()
+    }
+
+    /// Closes a descriptor that the table had.
+    pub(super) fn close(fd: RawFd) {
+        drop(process::take_inherited(fd));
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if !self.is_over.load(Ordering::Acquire) {
+            // The next worker goes on: everything in the kept list must stay open.
+            return;
+        }
+        let kept = [
+            self.channel.as_raw_fd(),
+            self.tree.as_raw_fd(),
+            self.kept_root,
+            self.table.number(),
+        ];
+        kept.iter().for_each(|fd| self.arena.unkeep(*fd));
+        self.table.numbers().into_iter().for_each(Self::close);
+        kept.into_iter().for_each(Self::close);
+    }
+}

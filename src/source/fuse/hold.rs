@@ -1,0 +1,238 @@
+//! Requests that wait for the answer to an event.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::connection::Connection;
+use super::node::Node;
+use super::serve::{Owed, Task};
+use super::table::Pending;
+use super::wire::Op;
+use crate::model::ids::Serial;
+use crate::model::{Answer, EventBody, EventType, NamespaceBody};
+use crate::sys::clock::realtime_ms;
+
+/// What waits, by serial and by the kernel's number.
+#[derive(Debug, Default)]
+pub struct Held {
+    all: Mutex<Lists>,
+}
+
+#[derive(Debug, Default)]
+struct Lists {
+    tasks: HashMap<Serial, Task<'static>>,
+    serials: HashMap<u64, Serial>,
+}
+
+impl Held {
+    fn lock(&self) -> MutexGuard<'_, Lists> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, serial: Serial, task: Task<'static>) {
+        let mut lists = self.lock();
+        lists.serials.insert(task.request.unique, serial);
+        lists.tasks.insert(serial, task);
+    }
+
+    fn take(&self, serial: Serial) -> Option<Task<'static>> {
+        let mut lists = self.lock();
+        let task = lists.tasks.remove(&serial)?;
+        lists.serials.remove(&task.request.unique);
+        Some(task)
+    }
+
+    fn take_if(&self, serial: Serial, so: impl FnOnce(&Task<'_>) -> bool) -> Option<Task<'static>> {
+        let mut lists = self.lock();
+        if !so(lists.tasks.get(&serial)?) {
+            return None;
+        }
+        let task = lists.tasks.remove(&serial)?;
+        lists.serials.remove(&task.request.unique);
+        Some(task)
+    }
+
+    fn serial_of(&self, unique: u64) -> Option<Serial> {
+        self.lock().serials.get(&unique).copied()
+    }
+
+    /// (serial, thread) of what waits.
+    pub fn threads(&self) -> Vec<(Serial, u32, bool)> {
+        let lists = self.lock();
+        let each = lists.tasks.iter();
+        each.map(|(serial, task)| {
+            let is_read = matches!(task.request.op, Op::Read { .. });
+            (*serial, task.request.pid, is_read)
+        })
+        .collect()
+    }
+}
+
+impl Connection {
+    /// Queues the event; the request goes on when it is answered.
+    pub(super) fn hold(&self, mut task: Task<'static>, owed: Owed) {
+        let unique = task.request.unique;
+        let pid = task.request.pid;
+        let row = task
+            .row
+            .or_else(|| self.table.add_request(unique, pid, realtime_ms()));
+        let Some(row) = row else {
+            tracing::error!("too many requests wait for answers; one was refused");
+            return self.finish(&task, Err(libc::ENOMEM));
+        };
+        task.row = Some(row);
+        task.changes = owed.changes;
+        let serial = self
+            .table
+            .set_queued(row, self.next_count(), owed.kind, owed.changes);
+        self.note_held(&task, 1);
+        self.held.put(serial, task);
+        self.sink()
+            .queue(self.fs(), owed.kind, owed.body, Some(serial), pid);
+    }
+
+    /// The node that a held request keeps from being migrated.
+    fn note_held(&self, task: &Task<'_>, change: i32) {
+        if let Some(node) = self.nodes.get(task.request.node) {
+            let mut inner = node.lock();
+            inner.held = inner.held.saturating_add_signed(change);
+        }
+    }
+
+    /// The engine answers. Never waits and never calls the sink: the request is served by another thread.
+    pub(super) fn answered(&self, serial: Serial, answer: Answer) {
+        let Some(pending) = self.table.request_of(serial) else {
+            return;
+        };
+        match self.held.take(serial) {
+            Some(task) => self.go_on(task, pending.kind, answer),
+            // An earlier worker's, which the kernel is about to send again.
+            None => self.table.set_intended(pending.row, answer),
+        }
+    }
+
+    fn go_on(&self, mut task: Task<'static>, kind: Option<EventType>, answer: Answer) {
+        self.note_held(&task, -1);
+        let Some(kind) = kind else {
+            return self.again(task);
+        };
+        match answer {
+            Answer::Continue | Answer::DontCare => task.passed.0 |= kind.bit(),
+            Answer::Abort(errno) => task.aborted = Some((kind, errno)),
+        }
+        self.again(task);
+    }
+
+    /// The engine is about to record the answer.
+    pub(super) fn intend(&self, serial: Serial, answer: Answer) {
+        if let Some(pending) = self.table.request_of(serial) {
+            self.table.set_intended(pending.row, answer);
+        }
+    }
+
+    /// `dm_pending`: a non-blocking originator gets EAGAIN.
+    pub(super) fn release_nonblocking(&self, serial: Serial) -> bool {
+        let Some(task) = self.held.take_if(serial, is_nonblocking) else {
+            return false;
+        };
+        self.note_held(&task, -1);
+        self.finish(&task, Err(libc::EAGAIN));
+        true
+    }
+
+    /// The kernel asks to end a request. `false`: it is not waiting (yet).
+    pub(super) fn interrupted(&self, unique: u64) -> bool {
+        let Some(serial) = self.held.serial_of(unique) else {
+            return false;
+        };
+        self.end_held(serial, libc::EINTR)
+    }
+
+    /// Ends a request that waits: nobody is there any more to have the answer.
+    pub(super) fn end_held(&self, serial: Serial, errno: i32) -> bool {
+        let Some(task) = self.held.take(serial) else {
+            return false;
+        };
+        self.note_held(&task, -1);
+        self.finish(&task, Err(errno));
+        self.sink().withdraw(serial);
+        true
+    }
+
+    /// Operations that wait: (serial, thread, since).
+    pub(super) fn blocked(&self) -> Vec<(Serial, u32, u64)> {
+        self.table
+            .requests()
+            .filter_map(|pending| Some((pending.serial?, pending.pid, pending.since_ms)))
+            .collect()
+    }
+
+    /// A request that an earlier worker had read: takes up what it had led to. `None`: it waits again.
+    pub(super) fn take_up(&self, mut task: Task<'static>) -> Option<Task<'static>> {
+        let unique = task.request.unique;
+        let Some(pending) = self.table.requests().find(|row| row.unique == unique) else {
+            return Some(task);
+        };
+        task.row = Some(pending.row);
+        task.aux = pending.aux;
+        task.changes = pending.changes;
+        let Pending { serial, kind, .. } = pending;
+        match (serial, pending.intended) {
+            (None, _) => task.was_begun = true,
+            (Some(serial), None) if self.sink().knows(serial) => {
+                self.note_held(&task, 1);
+                self.held.put(serial, task);
+                // It may have been answered since it was looked up.
+                let again = self.table.request(pending.row)?;
+                if let Some(answer) = again.intended
+                    && !self.sink().knows(serial)
+                    && let Some(task) = self.held.take(serial)
+                {
+                    self.go_on(task, kind, answer);
+                }
+                return None;
+            }
+            (Some(_), Some(answer)) => match (answer, kind) {
+                (Answer::Abort(errno), Some(kind)) => task.aborted = Some((kind, errno)),
+                (_, Some(kind)) => task.passed.0 |= kind.bit(),
+                (_, None) => {}
+            },
+            // The event was never recorded.
+            (Some(_), None) => {}
+        }
+        Some(task)
+    }
+
+    /// Does the lack of space have to be told before the user hears of it?
+    pub(super) fn asks_for_space(&self, task: &Task<'_>) -> bool {
+        let kind = EventType::NoSpace;
+        let is_over = task.aborted.is_some_and(|(aborted, _)| aborted == kind);
+        !is_over && self.list().has(kind)
+    }
+
+    /// The event for it. Each further failure asks again.
+    pub(super) fn no_space(&self, task: &Task<'_>) -> Owed {
+        let object = self.nodes.get(task.request.node);
+        Owed {
+            kind: EventType::NoSpace,
+            body: EventBody::Namespace(NamespaceBody {
+                mode: 0,
+                handle1: Some(crate::model::Handle::Fs(self.fs())),
+                handle2: object.map(|node: std::sync::Arc<Node>| node.handle),
+                name1: Vec::new(),
+                name2: Vec::new(),
+                retcode: 0,
+            }),
+            changes: 0,
+        }
+    }
+}
+
+/// Is the user's file non-blocking?
+fn is_nonblocking(task: &Task<'_>) -> bool {
+    let flags = match &task.request.op {
+        Op::Read { flags, .. } | Op::Write { flags, .. } | Op::Open { flags, .. } => *flags,
+        _ => 0,
+    };
+    flags & libc::O_NONBLOCK as u32 != 0
+}

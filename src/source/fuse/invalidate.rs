@@ -1,0 +1,114 @@
+//! Tells the kernel that what it has of an object is old.
+//!
+//! Attributes go at once. Pages wait for requests that are held, so they have threads of their own, one for
+//! each object at most, for which nobody waits unless he holds nothing that such a request needs.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::wire::Notice;
+use crate::sys::fuse;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Invalidator {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    channel: OwnedFd,
+    /// Objects whose pages are on their way out; `true`: once more after that.
+    busy: Mutex<HashMap<u64, bool>>,
+}
+
+impl Shared {
+    fn pages(&self, node: u64) {
+        let notice = Notice::inval_inode(node, 0, 0);
+        if let Err(error) = send(self.channel.as_fd(), &notice) {
+            tracing::error!(%error, node, "the kernel keeps old pages");
+        }
+    }
+
+    fn wants_more(&self, node: u64) -> bool {
+        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        match busy.get_mut(&node) {
+            Some(again @ true) => {
+                *again = false;
+                true
+            }
+            _ => {
+                busy.remove(&node);
+                false
+            }
+        }
+    }
+}
+
+fn send(channel: BorrowedFd<'_>, notice: &Notice) -> io::Result<bool> {
+    fuse::notify(channel, notice.code, &[&notice.body])
+}
+
+impl Invalidator {
+    /// For the mount behind a channel.
+    pub fn new(channel: BorrowedFd<'_>) -> io::Result<Self> {
+        let shared = Shared {
+            channel: channel.try_clone_to_owned()?,
+            busy: Mutex::default(),
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// The attributes are old. Waits for nothing.
+    pub fn attributes(&self, node: u64) {
+        if let Err(error) = send(self.shared.channel.as_fd(), &Notice::inval_attributes(node)) {
+            tracing::error!(%error, node, "the kernel keeps old attributes");
+        }
+    }
+
+    /// Attributes and pages are old; dirty pages are written back first. Waits for requests of its pages:
+    /// only for a caller that holds nothing which they need.
+    pub fn pages_now(&self, node: u64) {
+        self.shared.pages(node);
+    }
+
+    /// The same, some time later: nobody waits.
+    pub fn pages_later(&self, node: u64) {
+        {
+            let mut busy = self
+                .shared
+                .busy
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            if let Some(again) = busy.get_mut(&node) {
+                *again = true;
+                return;
+            }
+            busy.insert(node, false);
+        }
+        let shared = Arc::clone(&self.shared);
+        let made = std::thread::Builder::new()
+            .name("fuse-pages".into())
+            .spawn(move || {
+                loop {
+                    shared.pages(node);
+                    if !shared.wants_more(node) {
+                        return;
+                    }
+                }
+            });
+        if let Err(error) = made {
+            tracing::error!(%error, node, "no thread to drop old pages of a file");
+            let mut busy = self
+                .shared
+                .busy
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            busy.remove(&node);
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Objects as this worker knows them. Their numbers mean the same to every worker, so all of it can be made
+//! again: what must not be lost is in the [`super::table`].
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use super::serve::Task;
+use super::table::Way;
+use crate::fs::ObjectState;
+use crate::model::{Handle, Kinds};
+
+/// The kernel's number of the root.
+pub const ROOT: u64 = 1;
+const SHARDS: usize = 64;
+
+/// An object.
+#[derive(Debug)]
+pub struct Node {
+    /// The kernel's number.
+    pub id: u64,
+    /// Its handle.
+    pub handle: Handle,
+    /// What it is.
+    pub kind: Kinds,
+    /// What changes. Held while an open is answered, never across I/O on the file's data or a wait.
+    pub inner: Mutex<Inner>,
+    /// Who reads or writes the backing file for the kernel holds it shared until the kernel has the answer;
+    /// who punches holds it exclusively.
+    pub io: RwLock<()>,
+}
+
+/// What changes about an object.
+#[derive(Debug, Default)]
+pub struct Inner {
+    /// Regions, event list and punches. Only this worker changes them, so they are read once.
+    pub state: Option<Arc<ObjectState>>,
+    /// Grows with each change of the state: what was read before is old.
+    pub state_changes: u32,
+    /// Opens that were answered and not released.
+    pub opens: u32,
+    /// How it is open, while it is.
+    pub way: Option<Way>,
+    /// Its row in the table of objects.
+    pub row: Option<usize>,
+    /// The backing file that the kernel knows: its id and our descriptor.
+    pub backing: Option<(i32, i32)>,
+    /// The last name is gone.
+    pub is_ended: bool,
+    /// DESTROY was in its own list when that was last looked at.
+    pub listed: bool,
+    /// Requests that wait for the answer to an event.
+    pub held: u32,
+    /// A migration or a change of regions is under way.
+    pub changing: bool,
+    /// Requests that wait for the end of that.
+    pub waiting: Vec<Task<'static>>,
+    /// READs of several pages were refused, so pages may be marked as failed.
+    pub has_refused: bool,
+    /// Somebody was told of it (DEBUT).
+    pub is_known: bool,
+}
+
+impl Node {
+    fn new(id: u64, handle: Handle, kind: Kinds) -> Self {
+        Self {
+            id,
+            handle,
+            kind,
+            inner: Mutex::default(),
+            io: RwLock::default(),
+        }
+    }
+
+    /// Its inode number.
+    pub fn inode(&self) -> u64 {
+        match self.handle {
+            Handle::Object { inode, .. } => inode,
+            _ => 0,
+        }
+    }
+
+    /// Its generation.
+    pub fn generation(&self) -> u32 {
+        match self.handle {
+            Handle::Object { generation, .. } => generation,
+            _ => 0,
+        }
+    }
+
+    /// What changes.
+    pub fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A panic ends the worker, so nobody is left to see a poisoned mutex.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Is there a reason to keep it in memory although the kernel has forgotten it?
+    fn is_needed(&self) -> bool {
+        self.opens > 0
+            || self.row.is_some()
+            || self.held > 0
+            || self.changing
+            || !self.waiting.is_empty()
+    }
+}
+
+/// The nodes of a mount.
+#[derive(Debug)]
+pub struct Nodes {
+    shards: Vec<Mutex<HashMap<u64, Arc<Node>>>>,
+}
+
+impl Default for Nodes {
+    fn default() -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+        }
+    }
+}
+
+impl Nodes {
+    fn shard(&self, id: u64) -> MutexGuard<'_, HashMap<u64, Arc<Node>>> {
+        let shard = &self.shards[id as usize % SHARDS];
+        shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A node that this worker has met.
+    pub fn get(&self, id: u64) -> Option<Arc<Node>> {
+        self.shard(id).get(&id).cloned()
+    }
+
+    /// The node of an object that was just found. A number that came back with another generation is
+    /// another object.
+    pub fn meet(&self, id: u64, handle: Handle, kind: Kinds) -> Arc<Node> {
+        let mut shard = self.shard(id);
+        if let Some(node) = shard.get(&id)
+            && node.handle == handle
+        {
+            return Arc::clone(node);
+        }
+        let node = Arc::new(Node::new(id, handle, kind));
+        shard.insert(id, Arc::clone(&node));
+        node
+    }
+
+    /// The kernel has forgotten it. Returns it if it has to be kept all the same.
+    pub fn forget(&self, id: u64) -> Option<Arc<Node>> {
+        let mut shard = self.shard(id);
+        let node = Arc::clone(shard.get(&id)?);
+        if node.lock().is_needed() {
+            return Some(node);
+        }
+        shard.remove(&id);
+        None
+    }
+
+    /// All of them.
+    pub fn all(&self) -> Vec<Arc<Node>> {
+        let each = self.shards.iter();
+        each.flat_map(|shard| {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            shard.values().cloned().collect::<Vec<_>>()
+        })
+        .collect()
+    }
+}

@@ -1,0 +1,108 @@
+//! The begin of a mount's life, and of each worker's: INIT, what was open, what was not answered.
+
+use std::os::fd::AsFd;
+use std::sync::atomic::Ordering;
+
+use super::connection::Connection;
+use super::serve::{Served, Stop};
+use super::table::Way;
+use super::wire::reply::init;
+use super::wire::{InitReply, Notice, abi};
+use crate::sys::fuse;
+
+/// The oldest minor version of the protocol with what is needed here (Linux 5.1 has 29, 6.9 has 40).
+const MINOR_MIN: u32 = 31;
+/// Pages of the largest request: 1 MiB.
+const PAGES_MAX: u16 = 256;
+/// Bytes of the largest READ and WRITE.
+pub(super) const IO_BYTES_MAX: u32 = 1 << 20;
+/// READs of readahead that wait for an application must not keep others from being sent.
+const BACKGROUND_MAX: u16 = u16::MAX;
+
+/// What is asked for, where the kernel offers it. No writeback cache: each write(2) is to be seen. No locks: the kernel's own are
+/// right for what only one mount changes.
+const WANTED: u64 = abi::FUSE_ASYNC_READ
+    | abi::FUSE_ATOMIC_O_TRUNC
+    | abi::FUSE_EXPORT_SUPPORT
+    | abi::FUSE_BIG_WRITES
+    | abi::FUSE_DONT_MASK
+    | abi::FUSE_DO_READDIRPLUS
+    | abi::FUSE_READDIRPLUS_AUTO
+    | abi::FUSE_ASYNC_DIO
+    | abi::FUSE_PARALLEL_DIROPS
+    | abi::FUSE_HANDLE_KILLPRIV_V2
+    | abi::FUSE_POSIX_ACL
+    | abi::FUSE_MAX_PAGES
+    | abi::FUSE_CACHE_SYMLINKS
+    | abi::FUSE_EXPLICIT_INVAL_DATA
+    | abi::FUSE_SETXATTR_EXT
+    | abi::FUSE_DIRECT_IO_ALLOW_MMAP
+    | abi::FUSE_PASSTHROUGH
+    | abi::FUSE_HAS_RESEND;
+
+impl Connection {
+    /// The first request of a mount.
+    pub(super) fn init(&self, minor: u32, max_readahead: u32, offered: u64) -> Served {
+        if minor < MINOR_MIN {
+            tracing::error!(minor, "the kernel's FUSE is too old; Linux 5.4 is needed");
+            return Err(Stop::Errno(libc::EPROTO));
+        }
+        let flags = offered & WANTED;
+        self.table.agree(minor, flags);
+        self.heed_agreed();
+        let reply = InitReply {
+            flags,
+            max_readahead,
+            max_background: BACKGROUND_MAX,
+            congestion_threshold: BACKGROUND_MAX,
+            max_write: IO_BYTES_MAX,
+            max_pages: PAGES_MAX,
+            time_step_ns: 1,
+            max_stack_depth: 1,
+        };
+        Ok(init(&reply))
+    }
+
+    fn heed_agreed(&self) {
+        let flags = self.table.agreed().map_or(0, |(_, flags)| flags);
+        let passes = flags & abi::FUSE_PASSTHROUGH != 0;
+        self.passes.store(passes, Ordering::Release);
+    }
+
+    /// What an earlier worker had open.
+    pub(super) fn rebuild(&self) {
+        self.heed_agreed();
+        for object in self.table.objects() {
+            let Ok(node) = self.node_of_object(&object) else {
+                tracing::error!(node = object.node, "an open object is lost");
+                continue;
+            };
+            let mut inner = node.lock();
+            inner.row = Some(object.row);
+            inner.backing = object.backing;
+            inner.is_ended = object.is_ended;
+            inner.listed = object.listed;
+        }
+        for file in self.table.files() {
+            if file.way == Way::Directory {
+                continue;
+            }
+            match self.node(file.node) {
+                Ok(node) => {
+                    let mut inner = node.lock();
+                    inner.opens += 1;
+                    inner.way = Some(file.way);
+                }
+                Err(_) => tracing::error!(node = file.node, "an open file is lost"),
+            }
+        }
+    }
+
+    /// Lets the kernel send again what it has no answer for.
+    pub(super) fn resend(&self) {
+        let notice = Notice::resend();
+        if let Err(error) = fuse::notify(self.channel.as_fd(), notice.code, &[&notice.body]) {
+            tracing::error!(%error, "requests of the last worker are lost; their processes wait");
+        }
+    }
+}
