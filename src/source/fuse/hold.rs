@@ -85,10 +85,26 @@ impl Connection {
         let serial = self
             .table
             .set_queued(row, self.next_count(), owed.kind, owed.changes);
-        self.note_held(&task, 1);
-        self.held.put(serial, task);
         self.sink()
             .queue(self.fs(), owed.kind, owed.body, Some(serial), pid);
+        // Not before it is queued: one that is interrupted must be there to be withdrawn.
+        self.wait_for_answer(serial, row, task);
+    }
+
+    /// The event is queued. Its answer may be here already.
+    fn wait_for_answer(&self, serial: Serial, row: usize, task: Task<'static>) {
+        self.note_held(&task, 1);
+        self.held.put(serial, task);
+        let Some(pending) = self.table.request_of(serial) else {
+            return;
+        };
+        if let (kind, Some(answer)) = (pending.kind, pending.intended)
+            && pending.row == row
+            && !self.sink().knows(serial)
+            && let Some(task) = self.held.take(serial)
+        {
+            self.go_on(task, kind, answer);
+        }
     }
 
     /// The node that a held request keeps from being migrated.
@@ -104,10 +120,11 @@ impl Connection {
         let Some(pending) = self.table.request_of(serial) else {
             return;
         };
-        match self.held.take(serial) {
-            Some(task) => self.go_on(task, pending.kind, answer),
-            // An earlier worker's, which the kernel is about to send again.
-            None => self.table.set_intended(pending.row, answer),
+        // Noted first: a request that is not here yet (it is about to wait, or the kernel will send it again)
+        // finds it.
+        self.table.set_intended(pending.row, answer);
+        if let Some(task) = self.held.take(serial) {
+            self.go_on(task, pending.kind, answer);
         }
     }
 
@@ -180,16 +197,7 @@ impl Connection {
         match (serial, pending.intended) {
             (None, _) => task.was_begun = true,
             (Some(serial), None) if self.sink().knows(serial) => {
-                self.note_held(&task, 1);
-                self.held.put(serial, task);
-                // It may have been answered since it was looked up.
-                let again = self.table.request(pending.row)?;
-                if let Some(answer) = again.intended
-                    && !self.sink().knows(serial)
-                    && let Some(task) = self.held.take(serial)
-                {
-                    self.go_on(task, kind, answer);
-                }
+                self.wait_for_answer(serial, pending.row, task);
                 return None;
             }
             (Some(_), Some(answer)) => match (answer, kind) {
