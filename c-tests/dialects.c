@@ -50,6 +50,7 @@ static void lists(void) {
   CHECK_EQ(count, 23);
   CHECK_EQ(DMEV_ISSET(DM_EVENT_USER, set) != 0, !sgi);
   CHECK_EQ(DMEV_ISSET(DM_EVENT_CLOSE, set) != 0, !sgi);
+  CHECK_EQ(DMEV_ISSET(DM_EVENT_DEBUT, set) != 0, !sgi);
   CHECK(DMEV_ISSET(DM_EVENT_READ, set));
   count = 0;
   if (sgi) {
@@ -88,6 +89,54 @@ static void lists(void) {
   CHECK_EQ(set, 0);
   CHECK_EQ(set_list(file, 0), 0);
   CHECK_EQ(set_disp(0), 0);
+}
+
+static pid_t read_byte(const char *name) {
+  pid_t user = fork();
+  if (user == 0) {
+    char byte;
+    int fd = open(name, O_RDONLY);
+    _exit(read(fd, &byte, 1) == 1 ? 0 : 1);
+  }
+  CHECK(user > 0);
+  return user;
+}
+
+static void ends_well(pid_t user) {
+  int status = 1;
+  CHECK_EQ(waitpid(user, &status, 0), user);
+  CHECK_EQ(status, 0);
+}
+
+/* READ in the list of the file system: files without regions make it, also such that were read before. */
+static void data_lists(void) {
+  if (!gpfs)
+    return;
+  dm_region_t none = {0, 0, DM_REGION_NOEVENT, 0};
+  dm_boolean_t exact;
+  make_file(in_fs("own"), 10);
+  struct handle own = handle_of(in_fs("own"));
+  CHECK_EQ(dm_set_region(ON(own), 1, &none, &exact), 0);
+  ends_well(read_byte(in_fs("file")));
+  CHECK_EQ(set_disp(only(DM_EVENT_READ)), 0);
+  CHECK_EQ(set_list(fs, only(DM_EVENT_READ)), 0);
+  for (int round = 0; round < 2; round++) {
+    pid_t user = read_byte(in_fs("file"));
+    dm_size_t room[64];
+    size_t length = 0;
+    CHECK_EQ(dm_get_events(sid, 1, DM_EV_WAIT, sizeof room, room, &length), 0);
+    dm_eventmsg_t *message = (dm_eventmsg_t *)room;
+    CHECK_EQ(message->ev_type, DM_EVENT_READ);
+    dm_data_event_t *data = DM_GET_VALUE(message, ev_data, dm_data_event_t *);
+    CHECK(memcmp(DM_GET_VALUE(data, de_handle, void *), file.hanp, file.hlen) == 0);
+    CHECK(data->de_offset == 0 && data->de_length == 1);
+    CHECK_EQ(dm_respond_event(sid, message->ev_token, DM_RESP_CONTINUE, 0, 0, NULL), 0);
+    ends_well(user);
+  }
+  ends_well(read_byte(in_fs("own")));
+  CHECK_EQ(set_list(fs, 0), 0);
+  CHECK_EQ(set_disp(0), 0);
+  ends_well(read_byte(in_fs("file")));
 }
 
 static void regions(void) {
@@ -131,12 +180,7 @@ static void direct_reads(void) {
   CHECK_EQ(dm_get_eventlist(ON(file), 64, &set, &count), 0);
   CHECK_EQ(set, only(DM_EVENT_READ));
   CHECK_EQ(set_disp(only(DM_EVENT_READ)), 0);
-  pid_t user = fork();
-  if (user == 0) {
-    char byte;
-    int fd = open(in_fs("file"), O_RDONLY);
-    _exit(read(fd, &byte, 1) == 1 ? 0 : 1);
-  }
+  pid_t user = read_byte(in_fs("file"));
   dm_size_t room[64];
   size_t length = 0;
   CHECK_EQ(dm_get_events(sid, 1, DM_EV_WAIT, sizeof room, room, &length), 0);
@@ -144,9 +188,7 @@ static void direct_reads(void) {
   CHECK_EQ(message->ev_type, DM_EVENT_READ);
   CHECK_EQ(dm_set_region(ON(file), 0, NULL, &exact), 0);
   CHECK_EQ(dm_respond_event(sid, message->ev_token, DM_RESP_CONTINUE, 0, 0, NULL), 0);
-  int status = 1;
-  CHECK_EQ(waitpid(user, &status, 0), user);
-  CHECK_EQ(status, 0);
+  ends_well(user);
   CHECK_EQ(set_disp(0), 0);
 }
 
@@ -372,6 +414,7 @@ static void body(void) {
   fs = fs_handle_of(bed.fs);
   sid = new_session("dialects");
   lists();
+  data_lists();
   regions();
   direct_reads();
   holes();

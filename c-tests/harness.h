@@ -78,6 +78,9 @@ pid_t worker_pid(void);
 /* Stops the daemon in order, or kills supervisor and worker, and starts it again on the same state. */
 void restart_daemon(bool kill_it);
 
+/* Mounts the managed file system again, after `dmctl umount`. */
+void mount_again(void);
+
 /* Waits until `done(argument)` is true, at most 60 seconds: else the test fails with `what`. */
 void wait_until(bool (*done)(void *), void *argument, const char *what);
 

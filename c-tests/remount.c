@@ -9,15 +9,6 @@ static struct handle fs, dir, file;
 
 #define ON(h) sid, (h).hanp, (h).hlen, DM_NO_TOKEN
 
-static void mount_again(void) {
-  char image[96];
-  snprintf(image, sizeof image, "%s/image", bed.dir);
-  char *arguments[] = {(char *)"mount", (char *)"-t", (char *)bed.kind, (char *)"-o", (char *)"loop",
-                       image,           bed.fs,       NULL};
-  CHECK_EQ(run_program("mount", arguments), 0);
-  CHECK_EQ(dmctl("manage", bed.fs, (char *)NULL), 0);
-}
-
 /* A new file in dir gets its attribute soon. */
 static bool has_class(void *path) {
   struct handle new = handle_of(path);

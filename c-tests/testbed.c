@@ -176,13 +176,12 @@ static bool make_image(const char *image, const char *kind) {
   return run_program(program, arguments) == 0;
 }
 
-static bool mount_image(const char *image, const char *kind) {
-  char *arguments[] = {(char *)"mount", (char *)"-t", (char *)kind, (char *)"-o", (char *)"loop",
-                       (char *)image,   bed.fs,       NULL};
-  if (mkdir(bed.fs, 0755) != 0 || run_program("mount", arguments) != 0)
-    return false;
-  is_mounted = true;
-  return true;
+static bool mount_image(void) {
+  char image[96];
+  path_in_dir(image, sizeof image, "image");
+  char *arguments[] = {(char *)"mount", (char *)"-t", (char *)bed.kind, (char *)"-o", (char *)"loop",
+                       image,           bed.fs,       NULL};
+  return run_program("mount", arguments) == 0;
 }
 
 /* The loop device frees itself when the last mount of it goes. */
@@ -207,7 +206,8 @@ static bool set_up_fs(void) {
   char image[96];
   path_in_dir(image, sizeof image, "image");
   path_in_dir(bed.fs, sizeof bed.fs, "fs");
-  return make_image(image, bed.kind) && mount_image(image, bed.kind);
+  is_mounted = make_image(image, bed.kind) && mkdir(bed.fs, 0755) == 0 && mount_image();
+  return is_mounted;
 }
 
 static bool manage(void) {
@@ -215,6 +215,11 @@ static bool manage(void) {
     return true;
   fprintf(stderr, "dmctl manage %s failed\n", bed.fs);
   return false;
+}
+
+void mount_again(void) {
+  CHECK(mount_image());
+  CHECK(manage());
 }
 
 /* -- all of it */

@@ -29,7 +29,7 @@ pub struct Reading {
     pub untold: EventSet,
     /// Events that lists and dispositions refuse.
     pub refused: EventSet,
-    /// Events that the list of a file system takes besides; none of them is produced because of that.
+    /// Events that the list of a file system takes besides.
     pub extra_on_fs: EventSet,
     /// A file has one managed region, and that is the whole file.
     pub one_region: bool,
@@ -68,7 +68,7 @@ const DATA: EventSet =
 const STANDARD: Reading = Reading {
     list_is_cut: false,
     small_set: BIG,
-    untold: EventSet(EventType::Cancel.bit() | EventType::Debut.bit()),
+    untold: EventSet(EventType::Cancel.bit()),
     refused: EventSet(0),
     extra_on_fs: EventSet(0),
     one_region: false,
@@ -90,7 +90,9 @@ const STANDARD: Reading = Reading {
 const SGI: Reading = Reading {
     list_is_cut: true,
     small_set: DmError::Invalid,
-    untold: EventSet(STANDARD.untold.0 | EventType::Close.bit() | EventType::User.bit()),
+    untold: EventSet(
+        STANDARD.untold.0 | EventType::Debut.bit() | EventType::Close.bit() | EventType::User.bit(),
+    ),
     refused: EventSet(EventType::Close.bit()),
     extra_on_fs: EventSet(EventType::Debut.bit()),
     one_region: true,
@@ -129,7 +131,7 @@ pub const POINTS: &[[&str; 4]] = &[
     [
         "`dm_get_config_events`",
         "with USER and CLOSE; too little room is `E2BIG` and tells 23",
-        "without USER and CLOSE; too little room is `EINVAL`",
+        "without DEBUT, USER and CLOSE; too little room is `EINVAL`",
         "as default",
     ],
     [
@@ -141,14 +143,14 @@ pub const POINTS: &[[&str; 4]] = &[
     [
         "DEBUT in the list of a file system",
         "`EINVAL`; taken in dispositions",
-        "taken, never produced",
+        "taken, and produced",
         "as default",
     ],
     [
         "READ, WRITE, TRUNCATE in the list of a file system",
         "`EINVAL`",
         "`EINVAL`",
-        "taken and told; regions alone produce them",
+        "taken; files without regions of their own make these events",
     ],
     [
         "managed regions of a file",

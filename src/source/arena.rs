@@ -293,6 +293,17 @@ impl Arena {
         Err(io::Error::from_raw_os_error(libc::ENFILE))
     }
 
+    /// Changes the second word of a kept descriptor.
+    pub fn set_more(&self, fd: RawFd, more: u64) {
+        for index in 0..KEPT_MAX {
+            let word = Self::kept_word(index);
+            let role = self.memory.get(word);
+            if role != 0 && role != ROLE_BUSY && self.memory.get(word + 1) as RawFd == fd {
+                self.memory.set(word + 3, more);
+            }
+        }
+    }
+
     /// Takes a descriptor out of the list. To be done before it is closed.
     pub fn unkeep(&self, fd: RawFd) {
         for index in 0..KEPT_MAX {

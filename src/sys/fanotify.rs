@@ -1,6 +1,6 @@
 //! fanotify(7): groups, marks, answers. The constants are our own, as installed headers are older than the kernel.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
@@ -12,6 +12,8 @@ pub const FAN_PRE_ACCESS: u64 = 0x0010_0000;
 pub const FAN_OPEN_PERM: u64 = 0x0001_0000;
 /// Never asked for by us: the bit that keeps an ignore mark from being empty.
 pub const FAN_OPEN_EXEC: u64 = 0x0000_1000;
+/// Never asked for by us, and in no mark of ours.
+const FAN_ACCESS: u64 = 0x0000_0001;
 /// An attribute changed.
 pub const FAN_ATTRIB: u64 = 0x0000_0004;
 /// A file that was open for writing was closed.
@@ -173,6 +175,52 @@ pub fn stand_first(group: BorrowedFd<'_>, file: BorrowedFd<'_>) -> io::Result<()
         FAN_OPEN_EXEC,
         file,
         None,
+    )
+}
+
+/// The file's path for a mark: also an O_PATH descriptor names it.
+fn by_proc(file: BorrowedFd<'_>) -> CString {
+    // The text has no NUL, so this cannot fail; an empty path would give ENOENT.
+    CString::new(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap_or_default()
+}
+
+/// [`heed_inode`] by a descriptor that may be O_PATH.
+pub fn heed_object(group: BorrowedFd<'_>, object: BorrowedFd<'_>) -> io::Result<()> {
+    none_is_well(mark(
+        group,
+        FAN_MARK_REMOVE | FAN_MARK_IGNORE_SURV,
+        GUARDED,
+        object,
+        Some(&by_proc(object)),
+    ))
+}
+
+/// Was the file marked, in whatever way, since its inode came into the cache? Any descriptor will do.
+pub fn is_marked(group: BorrowedFd<'_>, object: BorrowedFd<'_>) -> io::Result<bool> {
+    // Takes a bit away that no mark of ours has: that succeeds where there is a mark.
+    let taken = mark(
+        group,
+        FAN_MARK_REMOVE | FAN_MARK_IGNORE_SURV,
+        FAN_ACCESS,
+        object,
+        Some(&by_proc(object)),
+    );
+    match taken {
+        Ok(()) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Marks a file so that [`is_marked`] finds it until its inode leaves the cache; the mark hides nothing. Any
+/// descriptor will do.
+pub fn remember_inode(group: BorrowedFd<'_>, object: BorrowedFd<'_>) -> io::Result<()> {
+    mark(
+        group,
+        FAN_MARK_ADD | FAN_MARK_IGNORE_SURV | FAN_MARK_EVICTABLE,
+        FAN_OPEN_EXEC,
+        object,
+        Some(&by_proc(object)),
     )
 }
 

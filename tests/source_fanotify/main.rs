@@ -4,6 +4,7 @@ mod attach;
 #[path = "../common/mod.rs"]
 mod common;
 mod data;
+mod lists;
 mod measure;
 mod names;
 mod restart;

@@ -28,12 +28,12 @@ const ON_FS: EventSet = EventSet(
         | EventType::Unmount.bit()
         | EventType::NoSpace.bit(),
 );
-/// READ, WRITE, TRUNCATE: managed regions enable them, never a list.
+/// READ, WRITE, TRUNCATE: managed regions enable them, never the list of an object.
 const BY_REGION: EventSet =
     EventSet(EventType::Read.bit() | EventType::Write.bit() | EventType::Truncate.bit());
-/// Events that some dialect takes in the list of a file system, and nothing produces because of that.
+/// Events that only some dialect takes in the list of a file system.
 const LENT: EventSet = EventSet(BY_REGION.0 | EventType::Debut.bit());
-/// Events whose disposition a session may hold on a file system. DEBUT is accepted and never made.
+/// Events whose disposition a session may hold on a file system.
 const DISPOSABLE: EventSet = EventSet(ON_FS.0 | BY_REGION.0 | EventType::Debut.bit());
 /// All that a caller's set can hold.
 const ALL: EventSet = EventSet((1 << EVENT_MAX) - 1);

@@ -6,6 +6,7 @@ use super::call::{self, FileId};
 use super::reader::Verdict;
 use super::{Fanotify, lock};
 use crate::model::Answer;
+use crate::model::event::EventType;
 use crate::model::handle::Handle;
 use crate::model::ids::Serial;
 use crate::source::arena::{Slot, SlotState};
@@ -54,12 +55,16 @@ impl Fanotify {
             Err(Verdict::Held) => return,
             Err(_) => return self.finish(slot, Response::Deny(libc::EIO)),
         };
-        let Some(Handle::Object { inode, .. }) = slot.file else {
+        let Some(Handle::Object { fs, inode, .. }) = slot.file else {
             return self.finish(slot, Response::Deny(libc::EIO));
         };
+        if slot.kind == Some(EventType::Debut) {
+            return self.go_on_after_debut(slot, &looked);
+        }
+        let served = self.served(fs);
         // The mark comes before the answer and while the event's descriptor is open: no migration can
         // begin in between. After the answer it would hide the reads of the next migration.
-        match self.settle(&looked, inode) {
+        match self.settle(&looked, inode, served.as_deref()) {
             Ok(Some(state)) if u64::from(state.changes) != slot.punches => {
                 self.arena.set_state(slot.index, SlotState::Held);
                 self.look_again(vec![slot.index]);

@@ -2,7 +2,7 @@
 
 use crate::fs::ObjectState;
 use crate::model::file::READ_FLAGS as READ;
-use crate::model::{EventType, Region};
+use crate::model::{EventSet, EventType, Region};
 
 const WRITE: u32 = 2;
 const TRUNCATE: u32 = 4;
@@ -62,6 +62,27 @@ pub fn meets(region: &Region, offset: u64, length: u64) -> bool {
     length != 0
         && region.offset < offset.saturating_add(length)
         && end_of(region).is_none_or(|end| offset < end)
+}
+
+/// The state that counts where the list of the file system has READ, WRITE or TRUNCATE: a file without regions
+/// of its own has one of these events, all of it.
+pub fn under_list(mut state: ObjectState, list: EventSet) -> ObjectState {
+    let flags = data_flags(list);
+    if flags != 0 && state.regions.is_empty() {
+        state.regions.push(Region {
+            offset: 0,
+            size: 0,
+            flags,
+            opaque: 0,
+        });
+    }
+    state
+}
+
+/// The flags of a region that the events of data in a list stand for.
+pub fn data_flags(list: EventSet) -> u32 {
+    let of = |kind, flag| if list.has(kind) { flag } else { 0 };
+    of(EventType::Read, 1) | of(EventType::Write, WRITE) | of(EventType::Truncate, TRUNCATE)
 }
 
 /// Can any operation on a file with these regions make an event?
@@ -342,6 +363,26 @@ mod tests {
         );
         assert_eq!(kind(&read, Access::UnknownOpen, 0, 0), None);
         assert_eq!(kind(&all, Access::Open, 0, 0), None);
+    }
+
+    #[test]
+    fn the_list_of_the_file_system_is_for_files_without_regions() {
+        let list = EventSet::of(&[EventType::Read, EventType::Truncate, EventType::Attribute]);
+        let listed = under_list(state(&[]), list);
+        assert_eq!(kind(&listed, Access::Read, 0, 10), Some(EventType::Read));
+        assert_eq!(
+            kind(&listed, Access::Truncate, 5, 0),
+            Some(EventType::Truncate)
+        );
+        assert_eq!(kind(&listed, Access::Write, 0, 10), None);
+        let own = under_list(state(&[region(0, 0, WRITE)]), list);
+        assert_eq!(kind(&own, Access::Read, 0, 10), None);
+        assert_eq!(kind(&own, Access::Write, 0, 10), Some(EventType::Write));
+        assert!(!is_guarded(&under_list(state(&[region(0, 0, 0)]), list)));
+        assert!(!is_guarded(&under_list(
+            state(&[]),
+            EventSet::of(&[EventType::Attribute, EventType::Debut])
+        )));
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod call;
 mod change;
 mod ends;
 mod judge;
+mod lists;
 mod mappings;
 mod mounts;
 mod notes;
@@ -103,6 +104,10 @@ pub(crate) struct Served {
     list: AtomicU64,
     /// New objects inherit attributes: the engine is told of each.
     inherits: AtomicBool,
+    /// No mark hides a file that its list guards.
+    marks_cleared: AtomicBool,
+    /// Held while its list is read and applied.
+    renewing: Mutex<()>,
     /// Notifications that are asked for, guarded against two changes at once.
     watched: Mutex<u64>,
 }
@@ -119,6 +124,7 @@ pub struct Fanotify {
     pool: reader::Pool,
     /// Files that are being punched, with the slots of events that wait for the end of it.
     changing: Mutex<HashMap<Handle, Vec<usize>>>,
+    debuts: Mutex<lists::Debuts>,
     /// Slots of guarded files of file systems that are not served (yet).
     orphans: Mutex<Vec<usize>>,
     /// Grows with each change of regions, by inode: see [`Fanotify::settle`].
@@ -163,6 +169,7 @@ impl Fanotify {
             released: AtomicBool::new(false),
             served: RwLock::default(),
             changing: Mutex::default(),
+            debuts: Mutex::default(),
             orphans: Mutex::default(),
             generations: (0..STRIPES).map(|_| AtomicU64::new(0)).collect(),
             change_locks: (0..STRIPES).map(|_| Mutex::default()).collect(),
@@ -286,6 +293,7 @@ impl EventSource for Fanotify {
             EventType::Mount,
             EventType::PreUnmount,
             EventType::Unmount,
+            EventType::Debut,
             EventType::Close,
             EventType::PostCreate,
             EventType::PostRemove,

@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::lists::MARKS_CLEARED;
 use super::{Fanotify, Scope, Served};
 use crate::fs::{FsKind, Mount, identify};
 use crate::model::DmError;
@@ -63,23 +64,30 @@ impl Fanotify {
             .map_err(|error| explained("mount_setattr", &error))?;
         let root = mount::root_of(tree.as_fd())?;
         let has_notes = self.ignore_own(&root)?;
-        let kept = [
-            (Role::PRIVATE_TREE, tree.as_raw_fd()),
-            (Role::PRIVATE_ROOT, root.as_raw_fd()),
-        ];
+        let (tree_fd, root_fd) = (tree.as_raw_fd(), root.as_raw_fd());
         let served = Arc::new(new_served(tree, root, has_notes, device_of_mount(&dir))?);
         let mount = Arc::clone(&served.mount);
         look_for_users(&served);
-        for (role, fd) in kept {
+        let kept = [
+            // `more`: see `lists::MARKS_CLEARED`.
+            (Role::PRIVATE_TREE, tree_fd, 0),
+            (
+                Role::PRIVATE_ROOT,
+                root_fd,
+                served.whole_device.load(Ordering::Acquire),
+            ),
+        ];
+        for (role, fd, more) in kept {
+            let key = mount.fs.0;
             let entered = self.arena.keep(Kept {
                 role,
                 fd,
-                key: mount.fs.0,
-                more: served.whole_device.load(Ordering::Acquire),
+                key,
+                more,
             });
             if let Err(error) = entered {
                 tracing::error!(%error, "too many file systems are served: no room for another one");
-                kept.iter().for_each(|(_, fd)| self.arena.unkeep(*fd));
+                kept.iter().for_each(|(_, fd, _)| self.arena.unkeep(*fd));
                 return Err(error.into());
             }
         }
@@ -149,10 +157,11 @@ impl Fanotify {
         let kept = self.arena.kept();
         let roots = kept.iter().filter(|one| one.role == Role::PRIVATE_ROOT);
         for root in roots {
-            let tree = kept
+            let kept_tree = kept
                 .iter()
-                .find(|one| one.role == Role::PRIVATE_TREE && one.key == root.key)
-                .and_then(|tree| process::take_inherited(tree.fd));
+                .find(|one| one.role == Role::PRIVATE_TREE && one.key == root.key);
+            let marks_cleared = kept_tree.is_some_and(|tree| tree.more == MARKS_CLEARED);
+            let tree = kept_tree.and_then(|tree| process::take_inherited(tree.fd));
             let opened = process::take_inherited(root.fd);
             let (Some(tree), Some(opened)) = (tree, opened) else {
                 self.arena.unkeep(root.fd);
@@ -161,9 +170,9 @@ impl Fanotify {
             let has_notes = self.ignore_own(&opened).unwrap_or(false);
             match new_served(tree, opened, has_notes, root.more) {
                 Ok(served) => {
-                    let served = Arc::new(served);
+                    served.marks_cleared.store(marks_cleared, Ordering::Release);
                     look_for_users(&served);
-                    self.serve(served);
+                    self.serve(Arc::new(served));
                 }
                 Err(error) => {
                     self.arena.unkeep(root.fd);
@@ -210,6 +219,8 @@ fn new_served(
         object_lists: AtomicU64::new(0),
         list: AtomicU64::new(0),
         inherits: AtomicBool::new(false),
+        marks_cleared: AtomicBool::new(false),
+        renewing: Mutex::new(()),
         watched: Mutex::new(0),
     })
 }

@@ -12,7 +12,7 @@ use super::notify::{self, Entry, KernelObject, Note};
 use super::{Fanotify, Scope, Served, lock};
 use crate::fs::state;
 use crate::model::event::{EventBody, EventSet, EventType, NamespaceBody};
-use crate::model::handle::{FsId, Handle};
+use crate::model::handle::Handle;
 use crate::model::{DmError, OpenFor};
 use crate::sys::fanotify::{
     self, FAN_ATTRIB, FAN_CLOSE_NOWRITE, FAN_CLOSE_WRITE, FAN_CREATE, FAN_DELETE, FAN_DELETE_SELF,
@@ -79,21 +79,8 @@ impl Fanotify {
         self.watch_notes(served)
     }
 
-    /// The list of the file system changed.
-    pub(super) fn renew_list(&self, fs: FsId) {
-        let (Some(served), Some(sink)) = (self.served(fs), self.sink()) else {
-            return;
-        };
-        let list = sink.list(fs);
-        served.list.store(list.0, Ordering::Release);
-        let inherits = sink.wants_new_objects(fs);
-        served.inherits.store(inherits, Ordering::Release);
-        if let Err(error) = self.watch_notes(&served) {
-            tracing::error!(%error, ?fs, "events of the file system's list will be missed");
-        }
-    }
-
-    fn watch_notes(&self, served: &Served) -> Result<(), DmError> {
+    /// Asks for what the lists need, and no more.
+    pub(super) fn watch_notes(&self, served: &Served) -> Result<(), DmError> {
         if !served.has_notes {
             return Ok(());
         }
@@ -258,7 +245,7 @@ impl Passing<'_> {
     }
 
     fn fs_lists(&self, kind: EventType) -> bool {
-        EventSet(self.served.list.load(Ordering::Acquire)).has(kind)
+        self.served.fs_list().has(kind)
     }
 
     /// Is it on the file system's list or on that of one of the objects?

@@ -12,9 +12,9 @@ use super::call::{self, FileId};
 use super::judge::{self, Wanted};
 use super::{Fanotify, Served, lock};
 use crate::fs::{ObjectState, StateError, state};
-use crate::model::event::EventBody;
+use crate::model::event::{EventBody, EventSet, EventType};
 use crate::model::handle::Handle;
-use crate::model::{DmError, OpenFor};
+use crate::model::{Answer, DmError, OpenFor};
 use crate::source::arena::{EVENT_BYTES_MAX, EVENT_BYTES_MIN, Slot, SlotState};
 use crate::sys::clock::realtime_ms;
 use crate::sys::fanotify::{self, EventFd, FAN_PRE_ACCESS, Response};
@@ -88,14 +88,13 @@ pub(super) enum Verdict {
 }
 
 pub(super) struct Queued {
-    served: Arc<Served>,
-    handle: Handle,
-    wanted: Wanted,
-    /// The size of the file, if it is a mapping that is made.
-    mapped: Option<u64>,
-    punches: u64,
-    pid: u32,
-    call: u64,
+    pub served: Arc<Served>,
+    pub kind: EventType,
+    pub body: EventBody,
+    /// Punch counter of the file; 0: no event of its data.
+    pub punches: u64,
+    pub pid: u32,
+    pub call: u64,
 }
 
 /// A descriptor to look at an event's file: the event's own, or one of ours if that was lost.
@@ -169,13 +168,14 @@ impl Fanotify {
             Verdict::Allow => self.finish(&slot, Response::Allow),
             Verdict::Deny(errno) => self.finish(&slot, Response::Deny(errno)),
             Verdict::Held => {}
-            Verdict::Queue(queued) => self.queue(&slot, &queued),
+            Verdict::Queue(queued) => self.queue(&slot, *queued),
         }
     }
 
     /// Answers an event whose slot this thread owns, and gives everything back.
     pub(super) fn finish(&self, slot: &Slot, response: Response) {
         self.arena.set_state(slot.index, SlotState::Answering);
+        self.end_debut(slot);
         if let Err(error) = fanotify::respond(self.group(), slot.event.fd, response) {
             // ENOENT: it was answered by a worker that died before it could say so.
             if error.raw_os_error() != Some(libc::ENOENT) {
@@ -187,26 +187,22 @@ impl Fanotify {
         self.pool.give([slot.index]);
     }
 
-    fn queue(&self, slot: &Slot, queued: &Queued) {
-        let Some(sink) = self.sink() else {
-            return self.finish(slot, Response::Deny(libc::EIO));
-        };
-        let Wanted {
+    fn queue(&self, slot: &Slot, queued: Queued) {
+        let Queued {
+            served,
             kind,
-            offset,
-            length,
-            ..
-        } = queued.wanted;
-        self.arena.set_caller(slot.index, queued.pid, queued.call);
-        let serial = self.arena.set_queued(slot.index, kind, queued.punches);
+            body,
+            punches,
+            pid,
+            call,
+        } = queued;
+        self.arena.set_caller(slot.index, pid, call);
+        let serial = self.arena.set_queued(slot.index, kind, punches);
         self.arena.set_state(slot.index, SlotState::Queued);
-        let body = EventBody::Data {
-            handle: queued.handle,
-            offset,
-            length,
-            mapped: queued.mapped,
-        };
-        sink.queue(queued.served.mount.fs, kind, body, Some(serial), queued.pid);
+        match self.sink() {
+            Some(sink) => sink.queue(served.mount.fs, kind, body, Some(serial), pid),
+            None => self.give_answer(serial, Answer::Abort(libc::EIO)),
+        }
     }
 
     fn examine(&self, slot: &Slot) -> Verdict {
@@ -237,7 +233,10 @@ impl Fanotify {
         if self.hold_if_changing(slot, handle) {
             return Verdict::Held;
         }
-        match self.settle(&looked, file.inode) {
+        if let Some(verdict) = self.debut(slot, &served, handle, &looked) {
+            return verdict;
+        }
+        match self.settle(&looked, file.inode, Some(&served)) {
             Ok(None) => Verdict::Allow,
             Ok(Some(state)) => self.examine_guarded(slot, served, handle, file, &state),
             Err(error) => {
@@ -268,17 +267,20 @@ impl Fanotify {
 
     /// The state of the file if it is guarded; else its inode is ignored from now on.
     ///
-    /// Whoever changes regions writes them, raises the generation and clears the mark. A mark that was
+    /// Whoever changes regions (or the list of the file system) writes them, raises the generation and clears the mark. A mark that was
     /// put after that clearing is found here by the generation, and cleared again.
     pub(super) fn settle(
         &self,
         looked: &Looked,
         inode: u64,
+        served: Option<&Served>,
     ) -> Result<Option<ObjectState>, StateError> {
         let generation = self.generation(inode);
         let before = generation.load(Ordering::SeqCst);
         let fd = looked.as_fd();
-        let found = state::read(fd)?;
+        // The list after the generation, like the regions.
+        let list = || served.map_or(EventSet(0), Served::fs_list);
+        let found = judge::under_list(state::read(fd)?, list());
         if judge::is_guarded(&found) {
             self.stand_first(looked);
             return Ok(Some(found));
@@ -293,7 +295,7 @@ impl Fanotify {
             return Ok(None);
         }
         self.heed(fd);
-        let found = state::read(fd)?;
+        let found = judge::under_list(state::read(fd)?, list());
         Ok(judge::is_guarded(&found).then_some(found))
     }
 
@@ -325,9 +327,13 @@ impl Fanotify {
             None => Verdict::Allow,
             Some((wanted, call)) => Verdict::Queue(Box::new(Queued {
                 served,
-                handle,
-                wanted,
-                mapped: wanted.is_mapping.then_some(file.size),
+                kind: wanted.kind,
+                body: EventBody::Data {
+                    handle,
+                    offset: wanted.offset,
+                    length: wanted.length,
+                    mapped: wanted.is_mapping.then_some(file.size),
+                },
                 punches: u64::from(state.changes),
                 pid: call::process_of(slot.event.tid),
                 call,
@@ -337,7 +343,7 @@ impl Fanotify {
 
     /// A marked file system that is not served (now): what would make an event waits, the rest passes.
     fn examine_unserved(&self, slot: &Slot, looked: &Looked, file: FileId) -> Verdict {
-        match self.settle(looked, file.inode) {
+        match self.settle(looked, file.inode, None) {
             Ok(Some(state)) if wanted_by(slot, file, &state).is_some() => {
                 self.hold_as_orphan(slot);
                 Verdict::Held

@@ -73,6 +73,7 @@ impl Fanotify {
             self.heed_file_of(&slot);
             if sink.knows(slot.serial) {
                 self.arena.set_state(slot.index, SlotState::Queued);
+                self.take_up_debut(&slot);
                 continue;
             }
             match slot.intended {
