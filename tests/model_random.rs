@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use dmapi::journal::State;
 use dmapi::model::{
     Answer, ClientId, DmError, Effect, Entry, EventBody, EventSet, EventType, FsId, Handle, Model,
     MountBody, NewEvent, Origin, Plan, Record, RequestId, Right, Sequence, Serial, SessionId,
@@ -441,8 +442,7 @@ proptest! {
         }
         prop_assert_eq!(&replayed, &run.model);
 
-        let checkpoint = postcard::to_stdvec(&run.model).expect("a model can be written");
-        let restored: Model = postcard::from_bytes(&checkpoint).expect("and read");
+        let restored = Model::decode(&run.model.encode()).expect("written and read");
         prop_assert_eq!(&restored, &run.model);
     }
 

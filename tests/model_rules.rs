@@ -1590,6 +1590,42 @@ fn token_numbers_go_round_and_skip_live_ones() {
 }
 
 #[test]
+fn how_a_file_system_is_mounted_behind_fuse_is_known_while_it_is_served() {
+    use dmapi::journal::State;
+    use dmapi::model::FuseMount;
+    let mut node = Node::new();
+    let fuse = FuseMount {
+        cached: true,
+        attributes: 1,
+    };
+    node.run(|model| model.plan_add_fs_behind(FS, mount_body(), fuse))
+        .unwrap();
+    assert_eq!(node.model.fuse_mount(FS), Some(fuse));
+    let restored = Model::decode(&node.model.encode()).unwrap();
+    assert_eq!(restored, node.model);
+    node.run(|model| model.plan_drop_fs(FS)).unwrap();
+    assert_eq!(node.model.fuse_mount(FS), None);
+    let records = vec![Record::FsThroughFuse { fs: FS, fuse }];
+    let late = Entry {
+        records,
+        reply: None,
+    };
+    assert!(node.model.apply(&late).is_err());
+}
+
+#[test]
+fn a_checkpoint_of_the_first_format_is_read() {
+    use dmapi::journal::State;
+    let node = Node::with_fs();
+    let bytes = postcard::to_stdvec(&node.model).unwrap();
+    assert_eq!(Model::decode(&bytes), Ok(node.model.clone()));
+    assert!(node.model.encode().starts_with(&bytes));
+    assert!(Model::decode(&bytes[..bytes.len() - 1]).is_err());
+    let too_long = [&node.model.encode()[..], &[0]].concat();
+    assert!(Model::decode(&too_long).is_err());
+}
+
+#[test]
 fn full_queues_refuse_messages_of_applications() {
     let mut node = Node::with_fs();
     let session = node.session("full");

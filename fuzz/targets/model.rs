@@ -3,8 +3,8 @@
 use dmapi::journal::State;
 use dmapi::journal::replay::{decode_entry, encode_entry};
 use dmapi::model::{
-    Answer, ClientId, Entry, Event, EventBody, EventSet, EventType, FsId, Handle, Model, MountBody,
-    Origin, Record, RequestId, Right, Sequence, Serial, SessionId, Token,
+    Answer, ClientId, Entry, Event, EventBody, EventSet, EventType, FsId, FuseMount, Handle, Model,
+    MountBody, Origin, Record, RequestId, Right, Sequence, Serial, SessionId, Token,
 };
 
 use super::{Target, join, pieces};
@@ -148,6 +148,13 @@ pub fn life() -> Vec<Entry> {
             old: session,
             new: SessionId(3),
             info: b"three".to_vec(),
+        }],
+        vec![Record::FsThroughFuse {
+            fs: FS,
+            fuse: FuseMount {
+                cached: true,
+                attributes: 1,
+            },
         }],
         vec![Record::FsDropped { fs: FS }],
     ];

@@ -28,14 +28,21 @@ impl State for Model {
     }
 
     fn encode(&self) -> Vec<u8> {
-        postcard::to_stdvec(self).expect("the model has no type that postcard cannot write")
+        let model = postcard::to_stdvec(self);
+        let both = model.and_then(|bytes| postcard::to_extend(self.later(), bytes));
+        both.expect("the model has no type that postcard cannot write")
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, String> {
-        match postcard::take_from_bytes(bytes) {
-            Ok((model, [])) => Ok(model),
-            Ok((_, rest)) => Err(format!("{} bytes follow the state", rest.len())),
-            Err(error) => Err(format!("it is no state: {error}")),
+        let none = |error| format!("it is no state: {error}");
+        let (model, rest): (Self, _) = postcard::take_from_bytes(bytes).map_err(none)?;
+        if rest.is_empty() {
+            // Of format 1.
+            return Ok(model);
+        }
+        match postcard::take_from_bytes(rest).map_err(none)? {
+            (later, []) => Ok(model.with_later(later)),
+            (_, rest) => Err(format!("{} bytes follow the state", rest.len())),
         }
     }
 }

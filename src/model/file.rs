@@ -18,6 +18,16 @@ pub struct Region {
     pub opaque: u32,
 }
 
+/// How a file system is mounted that is served through FUSE: with this and its [`super::event::MountBody`]
+/// (the device is the directory behind) it can be mounted again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FuseMount {
+    /// Every file is opened in the cached mode (`data=cached`).
+    pub cached: bool,
+    /// Attributes of the mount, as fsmount(2) takes them.
+    pub attributes: u32,
+}
+
 /// Flags of a region that guard what is read. Who asks for DIRECT_READ gets READ: the bytes may be gone.
 pub const READ_FLAGS: u32 = 1 | 8;
 

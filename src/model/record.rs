@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::event::{Answer, Event, EventSet, EventType, MountBody};
+use super::file::FuseMount;
 use super::file::Inherit;
 use super::handle::{FsId, Handle};
 use super::ids::{ClientId, RequestId, Sequence, SessionId, Token};
@@ -121,6 +122,8 @@ pub enum Record {
         session: SessionId,
         interested: bool,
     },
+    /// The file system, just added, is served through this FUSE mount.
+    FsThroughFuse { fs: FsId, fuse: FuseMount },
 }
 
 /// What one append of the journal holds: applied whole or not at all.

@@ -114,6 +114,12 @@ impl Model {
                 format!("return-on-destroy of {:#x} belongs to nobody", fs.0)
             })?;
         }
+        let fuse_served = self
+            .later
+            .fuse_mounts
+            .keys()
+            .all(|fs| self.file_systems.has(fs));
+        demand(fuse_served, || "a FUSE mount serves nothing".into())?;
         // What waits has no disposition, else it would be queued.
         for ((fs, sequence), ()) in self.waiting.iter() {
             let kind = self.events.get(sequence).map(|event| event.kind);

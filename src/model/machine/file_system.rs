@@ -1,8 +1,8 @@
 //! File systems that are served.
 
 use super::super::limits::FILE_SYSTEMS_MAX;
-use super::{Answer, Corrupt, DmError, Effect, EventSet, EventType, FileSystem, FsId, MountBody};
-use super::{Model, Plan, Record};
+use super::{Answer, Corrupt, DmError, Effect, EventSet, EventType, FileSystem, FsId, FuseMount};
+use super::{Model, MountBody, Plan, Record};
 
 /// `EIO`: how operations end whose file system went away under them.
 const EIO: i32 = 5;
@@ -17,6 +17,23 @@ impl Model {
             return Err(DmError::NoSpace);
         }
         Ok(Plan::one(Record::FsAdded { fs, mount }, ()))
+    }
+
+    /// The same through a FUSE mount, whose [`MountBody::device`] is the directory behind.
+    pub fn plan_add_fs_behind(
+        &self,
+        fs: FsId,
+        mount: MountBody,
+        fuse: FuseMount,
+    ) -> Result<Plan<()>, DmError> {
+        let mut plan = self.plan_add_fs(fs, mount)?;
+        plan.records.push(Record::FsThroughFuse { fs, fuse });
+        Ok(plan)
+    }
+
+    /// The FUSE mount through which the file system is served.
+    pub fn fuse_mount(&self, fs: FsId) -> Option<FuseMount> {
+        self.later.fuse_mounts.get(fs).copied()
     }
 
     /// Serves it no more. Queued and outstanding events of it stay and can be answered.
@@ -68,6 +85,12 @@ impl Model {
         Ok(())
     }
 
+    pub(super) fn fs_through_fuse(&mut self, fs: FsId, fuse: FuseMount) -> Result<(), Corrupt> {
+        self.fs_row(fs)?;
+        self.later.fuse_mounts.insert(fs, fuse);
+        Ok(())
+    }
+
     pub(super) fn fs_dropped(
         &mut self,
         fs: FsId,
@@ -93,6 +116,7 @@ impl Model {
         }
         self.release_fs_grants(fs, effects);
         self.file_systems.remove(fs);
+        self.later.fuse_mounts.remove(fs);
         effects.push(Effect::InterestChanged { fs });
         Ok(())
     }

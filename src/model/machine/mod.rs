@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use self::table::{Set, Table};
 use super::error::DmError;
 use super::event::{Answer, Event, EventSet, EventType, MountBody, Origin};
+use super::file::FuseMount;
 use super::file::Inherit;
 use super::handle::{FsId, Handle};
 use super::ids::{ClientId, Sequence, Serial, SessionId, Token};
@@ -198,6 +199,15 @@ pub struct Model {
     kept: Table<ClientId, reply::KeptRow>,
     /// Not bound to a mount: the file system need not be served.
     inherits: Set<(FsId, Inherit)>,
+    #[serde(skip)]
+    later: Later,
+}
+
+/// The part of the state that the first format of the journal did not have. In a checkpoint it follows the
+/// [`Model`]; where nothing follows it is empty. More tables are appended.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Later {
+    fuse_mounts: Table<FsId, FuseMount>,
 }
 
 /// Calls a method of each table.
@@ -220,6 +230,7 @@ macro_rules! each_table {
         $model.unwanted.$method();
         $model.kept.$method();
         $model.inherits.$method();
+        $model.later.fuse_mounts.$method();
     };
 }
 
@@ -318,12 +329,24 @@ impl Model {
                 session,
                 interested,
             } => self.cancel_interest_set(*session, *interested),
+            Record::FsThroughFuse { fs, fuse } => self.fs_through_fuse(*fs, *fuse),
             Record::EventUnwanted { fs, kind } => {
                 let count = self.unwanted.get((*fs, *kind)).copied().unwrap_or(0);
                 self.unwanted.insert((*fs, *kind), count.saturating_add(1));
                 Ok(())
             }
         }
+    }
+
+    /// The part that a checkpoint has behind the rest.
+    pub fn later(&self) -> &Later {
+        &self.later
+    }
+
+    /// The state with that part, as a checkpoint had it.
+    #[must_use]
+    pub fn with_later(self, later: Later) -> Self {
+        Self { later, ..self }
     }
 
     /// Is the session alive? Else `EINVAL`.
