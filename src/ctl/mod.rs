@@ -15,7 +15,7 @@ mod status;
 mod umount;
 
 #[doc(hidden)]
-pub use mount_table::parse as mountinfo_line;
+pub use crate::sys::mountinfo::parse as mountinfo_line;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
