@@ -12,6 +12,7 @@ use super::background;
 use super::board::Board;
 use super::settings::Settings;
 use crate::source::arena::{Arena, Kept, Role, SLOTS_DEFAULT};
+use crate::source::fuse;
 use crate::sys::clock;
 use crate::sys::process;
 use crate::sys::socket;
@@ -124,6 +125,9 @@ impl Inheritance {
     pub fn numbers(&self) -> Vec<RawFd> {
         let mut numbers = self.arena.must_stay_open();
         numbers.extend([0, 1, 2, self.arena.fd().as_raw_fd()]);
+        let kept = self.arena.kept();
+        let tables = kept.iter().filter(|one| one.role == Role::FUSE_TABLE);
+        numbers.extend(tables.flat_map(|one| fuse::table::numbers(one.fd)));
         numbers
     }
 

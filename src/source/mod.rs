@@ -4,6 +4,7 @@
 //! [`EventSink`]; it carries out what must be ordered against its events (regions, punching).
 
 pub mod arena;
+pub mod both;
 pub mod fanotify;
 pub mod fuse;
 pub mod none;
