@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 
 use dmapi::engine::{Config, Engine, Host, Outlet};
 use dmapi::journal::{Journal, Priority, Sizes, Start};
-use dmapi::model::file::Kinds;
+use dmapi::model::file::{FuseMount, Kinds};
 use dmapi::model::{
     Answer, ClientId, DmError, Entry, EventSet, FsId, Handle, Model, Record, RequestId, Right,
     Sequence, SessionId, Token,
@@ -201,6 +201,15 @@ fn requests() -> Vec<Request> {
             read_only: true,
             manage: false,
             force: false,
+        },
+        Request::MountFuse {
+            path: b"/nowhere".to_vec(),
+            backing: b"/none".to_vec(),
+            device: 50,
+            fuse: FuseMount {
+                cached: true,
+                attributes: 1,
+            },
         },
         Request::PrepareUnmount {
             fs: FsId(3),

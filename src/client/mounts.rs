@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use super::call::look;
 use super::node::file_systems;
 use crate::fs::identify::Identity;
-use crate::fs::{AttrLimits, Mount};
+use crate::fs::{AttrLimits, FuseView, Mount};
 use crate::model::{DmError, FsId, Handle, Kinds};
 use crate::proto::{OpenFor, Request};
 use crate::sys::clock;
@@ -25,6 +25,8 @@ const KNOWN_MAX: usize = 64;
 #[derive(Clone, Copy)]
 pub(super) struct Facts {
     pub(super) identity: Identity,
+    /// Users see it through this mount.
+    fuse: Option<FuseView>,
     pub(super) block_bytes: u64,
     pub(super) limits: AttrLimits,
 }
@@ -59,10 +61,19 @@ impl<K: Copy + PartialEq, V: Copy> Known<K, V> {
 /// The handle of an open object of a user's mount; `NotManaged` if nobody manages its file system.
 pub(super) fn handle_of(fd: BorrowedFd<'_>) -> Result<Handle, DmError> {
     let known = facts(fs_of(fd)?)?;
-    match known.identity.handle_of(fd) {
+    match known.handle_of(fd) {
         // It may have been mounted anew on another device, just now.
-        Err(DmError::NotManaged) => learn(known.identity.fs)?.identity.handle_of(fd),
+        Err(DmError::NotManaged) => learn(known.identity.fs)?.handle_of(fd),
         found => found,
+    }
+}
+
+impl Facts {
+    fn handle_of(&self, fd: BorrowedFd<'_>) -> Result<Handle, DmError> {
+        match self.fuse {
+            Some(view) => view.handle_of(fd),
+            None => self.identity.handle_of(fd),
+        }
     }
 }
 
@@ -95,8 +106,16 @@ pub(super) fn facts_of(handle: &Handle) -> Result<Facts, DmError> {
 fn learn(fs: FsId) -> Result<Facts, DmError> {
     let since_ms = clock::boottime_ms();
     let mount = mount(fs)?;
+    let entries = file_systems()?;
+    let entry = entries.iter().find(|entry| entry.fs == fs);
+    let entry = entry.ok_or(DmError::BadHandle)?;
+    let view = FuseView {
+        device: entry.device,
+        root: entry.mount.root,
+    };
     let facts = Facts {
         identity: mount.identity(),
+        fuse: (entry.device != mount.device).then_some(view),
         block_bytes: mount.block_bytes,
         limits: mount.limits,
     };

@@ -249,7 +249,11 @@ impl Engine {
         let (supervisor, ..) = self.host.describe();
         // Both share the descriptors that we work with.
         let own = [supervisor, std::process::id()];
-        Ok(users::is_open(opened.mount.device, inode, &own))
+        let device = opened.mount.device;
+        let as_users_see_it = self.source.user_device(opened.mount.fs);
+        let is_open = |device| users::is_open(device, inode, &own);
+        // Behind FUSE somebody may have the file itself open.
+        Ok(is_open(device) || as_users_see_it.is_some_and(|seen| seen != device && is_open(seen)))
     }
 
     /// Does the object of a handle live? (For rights and holds, which name objects without opening them.)

@@ -10,6 +10,7 @@ mod connections;
 mod core;
 mod events;
 mod files;
+mod fuse;
 mod getters;
 mod housekeeping;
 mod inherit;

@@ -1,7 +1,7 @@
 //! File systems come and go: MOUNT, PREUNMOUNT, UNMOUNT.
 
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -9,13 +9,15 @@ use std::sync::Arc;
 use super::core::{Core, Unmounting, Waiting};
 use super::outbox::Outbox;
 use super::{Asked, Engine, Outcome};
-use crate::fs::{Mount, users};
+use crate::fs::{FuseView, Mount, users};
 use crate::model::ids::RequestId;
 use crate::model::machine::{Fate, Kept, NewEvent};
 use crate::model::{
-    Answer, DmError, EventBody, EventType, FsId, Handle, MountBody, NamespaceBody, Origin,
+    Answer, DmError, EventBody, EventType, FsId, FuseMount, Handle, MountBody, NamespaceBody,
+    Origin,
 };
 use crate::proto::{FsEntry, Reply, Request};
+use crate::source::{Attach, FuseAttach};
 use crate::sys::clock;
 use crate::sys::fsmount;
 
@@ -40,11 +42,38 @@ impl Engine {
                     device,
                     read_only,
                     check_users: manage && !force,
+                    fuse: None,
                 };
-                match self.serve(&asked, &wish, fd) {
-                    Ok(outcome) => outcome,
-                    Err(error) => error.into(),
-                }
+                let outcome = self.serve(&asked, &wish, fd.into());
+                outcome.unwrap_or_else(Outcome::from)
+            }
+            Request::MountFuse {
+                path,
+                backing,
+                device,
+                fuse,
+            } => {
+                let (Some(channel), Some(dir)) = (asked.fds.pop(), asked.fds.pop()) else {
+                    return DmError::Invalid.into();
+                };
+                let wish = Wish {
+                    path,
+                    device: backing,
+                    read_only: fuse.attributes & fsmount::attribute::RDONLY != 0,
+                    check_users: false,
+                    fuse: Some(fuse),
+                };
+                let through = FuseAttach {
+                    channel,
+                    device,
+                    cached: fuse.cached,
+                };
+                let attach = Attach {
+                    dir,
+                    fuse: Some(through),
+                };
+                let outcome = self.serve(&asked, &wish, attach);
+                outcome.unwrap_or_else(Outcome::from)
             }
             Request::PrepareUnmount { fs, forced } => self.prepare_unmount(&asked, fs, forced),
             Request::Unmounted { fs, errno, forced } => {
@@ -56,8 +85,8 @@ impl Engine {
     }
 
     /// Serves a file system and offers MOUNT. The model knows it before the source sees its first access.
-    fn serve(&self, asked: &Asked, wish: &Wish, fd: OwnedFd) -> Result<Outcome, DmError> {
-        let seen = Mount::new(fsmount::readable(fd.as_fd())?)?;
+    fn serve(&self, asked: &Asked, wish: &Wish, attach: Attach) -> Result<Outcome, DmError> {
+        let seen = Mount::new(fsmount::readable(attach.dir.as_fd())?)?;
         let fs = seen.fs;
         let root = seen.handle_of(seen.root.as_fd())?;
         let body = MountBody {
@@ -73,13 +102,16 @@ impl Engine {
             Ok(_) if asked.again && !core.mounting.contains_key(&fs) => Ok(false),
             Ok(_) => Err(DmError::Exists),
             Err(_) => {
-                let plan = core.model.plan_add_fs(fs, body.clone())?;
+                let plan = match wish.fuse {
+                    Some(fuse) => core.model.plan_add_fs_behind(fs, body.clone(), fuse),
+                    None => core.model.plan_add_fs(fs, body.clone()),
+                }?;
                 let lsn = core.commit(plan.records, None, out)?;
                 core.mounting.insert(fs, asked.id);
                 Ok(lsn.0 > 0)
             }
         })?;
-        let attached = self.attach(fs, seen.device, wish, fd, is_new);
+        let attached = self.attach(fs, seen.device, wish, attach, is_new);
         if let Err(error) = attached {
             self.with(|core, out| core.drop_fs(fs, out));
             return Err(error);
@@ -93,14 +125,14 @@ impl Engine {
         fs: FsId,
         device: u64,
         wish: &Wish,
-        fd: OwnedFd,
+        attach: Attach,
         is_new: bool,
     ) -> Result<(), DmError> {
         if is_new && wish.check_users && has_open_files(device) {
             return Err(DmError::Busy);
         }
         if self.source.mount(fs).is_none() {
-            self.source.attach(fd.into())?;
+            self.source.attach(attach)?;
         }
         Ok(())
     }
@@ -143,7 +175,19 @@ impl Engine {
         let mounts = self.source.mounts();
         mounts
             .iter()
-            .find_map(|mount| mount.handle_of(dir.as_fd()).ok())
+            .find_map(|mount| match self.fuse_view(mount.fs) {
+                Some(view) => view.handle_of(dir.as_fd()).ok(),
+                None => mount.handle_of(dir.as_fd()).ok(),
+            })
+    }
+
+    /// How users see the file system, if through FUSE.
+    fn fuse_view(&self, fs: FsId) -> Option<FuseView> {
+        let device = self.source.user_device(fs)?;
+        let core = self.lock();
+        core.model.fuse_mount(fs)?;
+        let root = core.model.file_system(fs).ok()?.mount.root;
+        Some(FuseView { device, root })
     }
 
     /// The requester of a mount is gone before MOUNT was answered.
@@ -235,7 +279,7 @@ impl Engine {
                     mount: row.mount.clone(),
                     kind: mount.kind.name().to_owned(),
                     source: self.source.name(fs).to_owned(),
-                    device: mount.device,
+                    device: self.source.user_device(fs).unwrap_or(mount.device),
                     events: self.source.events(fs),
                     list: row.list,
                 })
@@ -263,6 +307,7 @@ struct Wish {
     device: Vec<u8>,
     read_only: bool,
     check_users: bool,
+    fuse: Option<FuseMount>,
 }
 
 fn namespace(fs: FsId, root: Option<Handle>, forced: bool, errno: i32) -> EventBody {

@@ -105,12 +105,16 @@ impl Engine {
             | Request::SetFileAttr { .. }
             | Request::SyncFile { .. } => self.file_request(asked),
             Request::FileSystems => Ok(Reply::FileSystems(self.file_systems())).into(),
-            Request::Mount { .. } | Request::PrepareUnmount { .. } | Request::Unmounted { .. } => {
-                self.mount_request(asked)
-            }
+            Request::Mount { .. }
+            | Request::MountFuse { .. }
+            | Request::PrepareUnmount { .. }
+            | Request::Unmounted { .. } => self.mount_request(asked),
             Request::Status => Ok(Reply::Status(Box::new(self.status()))).into(),
             Request::Stop { force } => match self.host.may_stop(*force) {
-                true => self.last_request(&asked, || self.host.stop()),
+                true => {
+                    self.unmount_what_would_die();
+                    self.last_request(&asked, || self.host.stop())
+                }
                 false => DmError::Busy.into(),
             },
             Request::Upgrade => self.last_request(&asked, || self.host.upgrade()),
@@ -238,7 +242,7 @@ impl Core {
                 fs: *fs,
                 forced: *forced,
             }),
-            Request::Mount { path, .. } => {
+            Request::Mount { path, .. } | Request::MountFuse { path, .. } => {
                 let fs = self
                     .model
                     .file_systems()

@@ -7,11 +7,12 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
 
 use super::core::Core;
+use super::fuse::remount;
 use super::{Config, Engine, Host, housekeeping};
 use crate::fs::identify;
 use crate::journal::{Control, Journal, JournalError, Opened, Sizes, Start};
 use crate::model::machine::Model;
-use crate::model::{EventBody, FsId, MountBody, Origin};
+use crate::model::{EventBody, FsId, FuseMount, MountBody, Origin};
 use crate::source::{EventSink, EventSource};
 use crate::sys::clock;
 
@@ -35,6 +36,12 @@ impl Engine {
         } = open_journal(&config).map_err(|error| error.to_string())?;
         let path = journal.path().to_owned();
         tracing::info!(journal = %path.display(), tail, "journal recovered");
+        model.check().map_err(|corrupt| {
+            format!(
+                "{}: {corrupt}; `dmctl journal verify` looks at it, a copy of an earlier state directory replaces it",
+                path.display()
+            )
+        })?;
         let control = Control::create(&config.control).map_err(|error| error.to_string())?;
         journal
             .publish_on(control)
@@ -57,6 +64,7 @@ impl Engine {
         Arc::clone(&engine.source)
             .start(sink)
             .map_err(|error| format!("event source: {error}"))?;
+        engine.mount_lost_ones_again();
         engine.drop_lost_events();
         engine.keep_house()?;
         Ok(engine)
@@ -78,36 +86,57 @@ impl Engine {
     /// File systems of the model that the source has lost (both processes died) are taken up again if
     /// they are still mounted; others are dropped. What only the source has was never offered to anybody.
     fn take_up_file_systems(&self) {
-        let known: Vec<(FsId, MountBody)> = {
+        let known: Vec<FsId> = {
             let mut core = self.lock();
             core.mounting = core.unanswered_mounts().collect();
-            core.model
-                .file_systems()
-                .map(|(fs, row)| (fs, row.mount.clone()))
-                .collect()
+            core.model.file_systems().map(|(fs, _)| fs).collect()
         };
         for mount in self.source.mounts() {
-            if !known.iter().any(|(fs, _)| *fs == mount.fs) {
+            if !known.contains(&mount.fs) {
                 self.source.detach(mount.fs);
             }
         }
-        for (fs, body) in known {
-            if self.source.mount(fs).is_some() {
-                continue;
-            }
-            let path = Path::new(std::ffi::OsStr::from_bytes(&body.path)).to_owned();
-            match reattach(&path, fs, self.source.as_ref()) {
-                Ok(()) => tracing::warn!(
-                    path = %path.display(),
-                    "taken up again; what was accessed while no dmapid ran was not seen"
-                ),
-                Err(why) => {
-                    tracing::info!(path = %path.display(), why, "not mounted any more; dropped");
-                    self.with(|core, out| core.drop_fs(fs, out));
-                }
+        for (fs, body, fuse) in self.lost_file_systems() {
+            if fuse.is_none() {
+                let path = Path::new(std::ffi::OsStr::from_bytes(&body.path));
+                let outcome = reattach(path, fs, self.source.as_ref());
+                self.taken_up(fs, path, outcome);
             }
         }
         self.managed_changed();
+    }
+
+    /// Those behind FUSE are mounted anew. The source must run: a path may lead through another one.
+    fn mount_lost_ones_again(&self) {
+        for (fs, body, fuse) in self.lost_file_systems() {
+            if let Some(fuse) = fuse {
+                let path = Path::new(std::ffi::OsStr::from_bytes(&body.path));
+                let outcome = remount(fs, &body, fuse, self.source.as_ref());
+                self.taken_up(fs, path, outcome);
+            }
+        }
+        self.managed_changed();
+    }
+
+    fn lost_file_systems(&self) -> Vec<(FsId, MountBody, Option<FuseMount>)> {
+        let core = self.lock();
+        let rows = core.model.file_systems();
+        rows.filter(|(fs, _)| self.source.mount(*fs).is_none())
+            .map(|(fs, row)| (fs, row.mount.clone(), core.model.fuse_mount(fs)))
+            .collect()
+    }
+
+    fn taken_up(&self, fs: FsId, path: &Path, outcome: Result<(), String>) {
+        match outcome {
+            Ok(()) => tracing::warn!(
+                path = %path.display(),
+                "taken up again; accesses while no dmapid ran were not seen, or failed if they go through FUSE"
+            ),
+            Err(why) => {
+                tracing::info!(path = %path.display(), why, "not served any more; dropped");
+                self.with(|core, out| core.drop_fs(fs, out));
+            }
+        }
     }
 
     /// Operations that no source holds any more (the machine was restarted) wait for nothing.

@@ -7,6 +7,7 @@
 pub mod attr;
 mod error;
 mod ext4;
+mod fuse_view;
 pub mod handle;
 pub mod hole;
 pub mod identify;
@@ -21,6 +22,7 @@ pub mod users;
 
 pub use attr::AttrLimits;
 pub use error::FsError;
+pub use fuse_view::FuseView;
 pub use hole::AllocInfo;
 pub use keep::Kept;
 pub use scan::{BulkScan, DirScan, Found, Want};

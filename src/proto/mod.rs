@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::event::{Event, EventSet, MountBody};
 pub use crate::model::file::OpenFor;
-use crate::model::file::{AttrChange, Inherit, Kinds, Region};
+use crate::model::file::{AttrChange, FuseMount, Inherit, Kinds, Region};
 use crate::model::handle::{FsId, Handle};
 use crate::model::ids::{ClientId, RequestId, Sequence, SessionId, Token};
 use crate::model::record::Right;
@@ -91,11 +91,11 @@ pub struct FsEntry {
     pub fs: FsId,
     /// What its MOUNT event said.
     pub mount: MountBody,
-    /// `xfs`, `ext4`, `btrfs`.
+    /// `xfs`, `ext4`, `btrfs` ...
     pub kind: String,
-    /// `fanotify`.
+    /// `fanotify`, `fuse`.
     pub source: String,
-    /// `st_dev` of its objects; a path on another device is not in it.
+    /// `st_dev` of its objects as users see them (that of the FUSE mount); a path on another device is not in it.
     pub device: u64,
     /// Events that its source produces.
     pub events: EventSet,
@@ -330,6 +330,15 @@ pub enum Request {
     },
     /// The installed program takes the place of the running one; nobody sees an error.
     Upgrade,
+    /// As `Mount`, through FUSE. Two descriptors: the directory behind, and `/dev/fuse` of the detached mount.
+    MountFuse {
+        path: Vec<u8>,
+        /// The path of the directory behind.
+        backing: Vec<u8>,
+        /// `st_dev` of the mount.
+        device: u64,
+        fuse: FuseMount,
+    },
 }
 
 /// What the daemon says of itself.
