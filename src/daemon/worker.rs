@@ -16,8 +16,9 @@ use crate::engine::{Config, Engine, Host};
 use crate::journal::Start;
 use crate::source::EventSource;
 use crate::source::arena::Role;
+use crate::source::both::Sources;
 use crate::source::fanotify::{self, Fanotify};
-use crate::source::none::NoSource;
+use crate::source::fuse::Fuse;
 use crate::sys::process;
 
 /// What the threads of the worker share.
@@ -152,28 +153,38 @@ fn open(settings: &Settings, inheritance: &Arc<Inheritance>) -> Result<Arc<Worke
     }))
 }
 
-/// The source of this worker. One that was there before must come back: without it accesses stay blocked,
+/// The sources of this worker. One that was there before must come back: without it accesses stay blocked,
 /// and with another one users would read zeros.
 fn open_source(
     settings: &Settings,
     inheritance: &Arc<Inheritance>,
 ) -> Result<Arc<dyn EventSource>, String> {
+    let fanotify = open_fanotify(settings, inheritance)?;
+    let fuse = Fuse::new(Arc::clone(&inheritance.arena));
+    let fuse: Arc<dyn EventSource> = fuse.map_err(|error| format!("event source fuse: {error}"))?;
+    Ok(Sources::new(fanotify, Some(fuse)))
+}
+
+fn open_fanotify(
+    settings: &Settings,
+    inheritance: &Arc<Inheritance>,
+) -> Result<Option<Arc<dyn EventSource>>, String> {
     const CAP_SYS_ADMIN: u32 = 21;
     let had_one = inheritance.arena.kept_fd(Role::GROUP).is_some();
     if !had_one && !process::has_capability(CAP_SYS_ADMIN) {
-        tracing::info!("no CAP_SYS_ADMIN: sessions and messages only, no file systems");
-        return Ok(Arc::new(NoSource));
+        tracing::info!("no CAP_SYS_ADMIN: file systems can be managed through FUSE mounts only");
+        return Ok(None);
     }
     let config = fanotify::Config {
         scope: settings.scope,
         ..fanotify::Config::default()
     };
     match Fanotify::new(Arc::clone(&inheritance.arena), config) {
-        Ok(source) => Ok(source),
+        Ok(source) => Ok(Some(source)),
         Err(error) if had_one => Err(format!("event source fanotify: {error}")),
         Err(error) => {
-            tracing::warn!(%error, "event source fanotify: not here; no file system can be managed");
-            Ok(Arc::new(NoSource))
+            tracing::warn!(%error, "event source fanotify: not here; file systems can be managed through FUSE mounts only");
+            Ok(None)
         }
     }
 }

@@ -7,7 +7,6 @@ pub mod arena;
 pub mod both;
 pub mod fanotify;
 pub mod fuse;
-pub mod none;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
