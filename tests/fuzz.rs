@@ -107,7 +107,7 @@ macro_rules! slices {
 
 slices! {
     journal control_page entries checkpoint call back engine handle object_state syscall_line mountinfo events
-    notifications
+    notifications fuse_request
 }
 
 /// For run.sh: writes the good inputs of all targets below the directory `FUZZ_SEEDS`.

@@ -10,6 +10,7 @@ use dmapi::fs::state;
 use dmapi::model::{EventSet, Handle, Region};
 use dmapi::source::arena::Arena;
 use dmapi::source::fanotify::parsers;
+use dmapi::source::fuse::wire::Request;
 
 use super::Target;
 
@@ -51,6 +52,12 @@ pub fn targets() -> Vec<Target> {
             run: notifications,
             seeds: notifications_seeds,
             slice: 20_000,
+        },
+        Target {
+            name: "fuse_request",
+            run: fuse_request,
+            seeds: fuse_request_seeds,
+            slice: 50_000,
         },
     ]
 }
@@ -194,4 +201,34 @@ fn notifications_seeds() -> Vec<Vec<u8>> {
     let rename = [record(10, b"old\0"), record(12, b"new\0"), record(1, b"")].concat();
     let two = [event(-1, &rename), event(-1, &record(2, b"."))].concat();
     vec![event(-1, &record(1, b"")), two]
+}
+
+/// First as it is, then with the right length: else nothing would get past that.
+fn fuse_request(bytes: &[u8]) {
+    let _ = Request::parse(bytes);
+    let mut sealed = bytes.to_vec();
+    if let Some(length) = sealed.first_chunk_mut() {
+        *length = (bytes.len() as u32).to_ne_bytes();
+    }
+    match Request::parse(&sealed) {
+        Ok(request) => {
+            assert!(request.data.len() < bytes.len());
+            assert_eq!(request.clone().into_owned(), request);
+        }
+        Err(malformed) => assert_eq!(malformed.reply_to.is_some(), bytes.len() >= 40),
+    }
+}
+
+/// What a kernel sent: the second line of each three.
+fn fuse_request_seeds() -> Vec<Vec<u8>> {
+    let recorded = include_str!("../../tests/fuse_wire/frames.txt");
+    let frames = recorded.lines().skip(1).step_by(3).map(str::trim);
+    frames
+        .map(|hex| {
+            let pairs = hex.as_bytes().chunks_exact(2).map(String::from_utf8_lossy);
+            pairs
+                .map(|pair| u8::from_str_radix(&pair, 16).expect("two hex digits"))
+                .collect()
+        })
+        .collect()
 }

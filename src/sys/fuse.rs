@@ -262,3 +262,120 @@ pub fn set_thread_umask(mask: u32) -> io::Result<()> {
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(mask));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::MetadataExt;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn is_root() -> bool {
+        let root = nix::unistd::geteuid().is_root();
+        if !root {
+            eprintln!("SKIP: only root can be somebody else");
+        }
+        root
+    }
+
+    fn effective() -> u64 {
+        let [low, high] = capabilities().expect("capget");
+        u64::from(high.effective) << 32 | u64::from(low.effective)
+    }
+
+    #[test]
+    fn a_thread_is_the_caller_until_the_guard_goes() {
+        if !is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().expect("a directory");
+        let before = effective();
+        let caller = Caller::enter(4711, 4712).expect("enter");
+        let dropped = 1u64 << CAP_FSETID | 1 << CAP_SYS_RESOURCE;
+        assert_eq!(effective(), before & !dropped);
+        // Root's right to write in the directory is kept, but the file is the caller's.
+        fs::write(dir.path().join("his"), "x").expect("a file");
+        drop(caller);
+        assert_eq!(effective(), before);
+        fs::write(dir.path().join("ours"), "x").expect("a file");
+        let his = fs::metadata(dir.path().join("his")).expect("stat");
+        assert_eq!((his.uid(), his.gid()), (4711, 4712));
+        let ours = fs::metadata(dir.path().join("ours")).expect("stat");
+        assert_eq!((ours.uid(), ours.gid()), (0, 0));
+    }
+
+    #[test]
+    fn set_id_bits_go_as_for_the_caller() {
+        if !is_root() {
+            return;
+        }
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let set = || fs::set_permissions(file.path(), fs::Permissions::from_mode(0o6777));
+        let mode = || fs::metadata(file.path()).expect("stat").mode() & 0o7777;
+        let write = || fs::write(file.path(), "x").expect("write");
+        type Enter = fn(u32, u32) -> io::Result<Caller>;
+        let cases: [(Enter, u32, u32); 4] = [
+            (Caller::enter, 4711, 0o777),
+            (Caller::enter_to_create, 4711, 0o6777),
+            (Caller::enter, 0, 0o6777),
+            (Caller::enter_to_create, 0, 0o6777),
+        ];
+        for (enter, uid, expected) in cases {
+            set().expect("chmod");
+            let caller = enter(uid, 4712).expect("enter");
+            write();
+            drop(caller);
+            assert_eq!(mode(), expected);
+        }
+    }
+
+    #[test]
+    fn a_thread_has_its_own_umask() {
+        if !is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().expect("a directory");
+        let make = |name: &str, mask| {
+            set_thread_umask(mask).expect("umask");
+            let path = dir.path().join(name);
+            fs::create_dir(&path).expect("mkdir");
+            fs::metadata(path).expect("stat").mode() & 0o777
+        };
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| make("first", 0o077));
+            assert_eq!(other.join().expect("no panic"), 0o700);
+            let other = scope.spawn(|| (make("second", 0), make("third", 0o022)));
+            assert_eq!(other.join().expect("no panic"), (0o777, 0o755));
+        });
+    }
+
+    #[test]
+    fn nothing_ended_and_requests_are_told_apart() {
+        let (left, right) = nix::unistd::pipe().expect("a pipe");
+        let mut buffer = [0; 16];
+        nix::unistd::write(&right, b"request").expect("written");
+        let received = receive(left.as_fd(), &mut buffer).expect("read");
+        assert_eq!(received, Received::Request(7));
+        let flags = nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK);
+        nix::fcntl::fcntl(&left, flags).expect("fcntl");
+        let received = receive(left.as_fd(), &mut buffer).expect("read");
+        assert_eq!(received, Received::Nothing);
+        assert!(receive(right.as_fd(), &mut buffer).is_err());
+    }
+
+    #[test]
+    fn an_answer_has_its_length_and_number() {
+        let (left, right) = nix::unistd::pipe().expect("a pipe");
+        let mut buffer = [0; 64];
+        assert!(reply(right.as_fd(), 9, &[b"one", b"two"]).expect("written"));
+        assert_eq!(nix::unistd::read(&left, &mut buffer), Ok(22));
+        assert_eq!(buffer[..4], 22u32.to_ne_bytes());
+        assert_eq!(buffer[4..8], [0; 4]);
+        assert_eq!(buffer[8..16], 9u64.to_ne_bytes());
+        assert_eq!(&buffer[16..22], b"onetwo");
+        assert!(refuse(right.as_fd(), 9, libc::EPERM).expect("written"));
+        assert_eq!(nix::unistd::read(&left, &mut buffer), Ok(16));
+        assert_eq!(buffer[4..8], (-libc::EPERM).to_ne_bytes());
+    }
+}

@@ -3,15 +3,16 @@
 //! The names in [`abi`] and [`layout`] are those of linux/fuse.h, with which a test compares them.
 
 pub mod abi;
+mod directory;
 pub mod layout;
 pub mod notify;
 mod parse;
 pub mod reply;
 pub mod request;
 
+pub use directory::DirBuffer;
 pub use notify::Notice;
 pub use reply::Attr;
-pub use reply::DirBuffer;
 pub use reply::Entry;
 pub use reply::InitReply;
 pub use reply::Opened;

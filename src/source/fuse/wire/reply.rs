@@ -6,7 +6,6 @@ use super::abi;
 use super::layout::AttrOut;
 use super::layout::BmapOut;
 use super::layout::CopyFileRangeOut;
-use super::layout::Dirent;
 use super::layout::EntryOut;
 use super::layout::FileLock;
 use super::layout::GetxattrOut;
@@ -99,7 +98,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    fn raw(&self) -> EntryOut {
+    pub(super) fn raw(&self) -> EntryOut {
         EntryOut {
             nodeid: self.node,
             generation: self.generation,
@@ -117,21 +116,25 @@ impl Entry {
 pub struct Opened {
     /// The number by which later requests name it.
     pub fh: u64,
-    /// `FOPEN_...`; `FOPEN_PASSTHROUGH` comes by itself.
+    /// `FOPEN_...`; with a backing file `FOPEN_PASSTHROUGH` comes by itself, and what does not go with it is left out.
     pub flags: u32,
     /// The kernel does the I/O on this backing file.
     pub backing: Option<i32>,
 }
 
+/// The kernel refuses an open for passthrough that has any other flag, as KEEP_CACHE.
+const WITH_PASSTHROUGH: u32 =
+    abi::FOPEN_DIRECT_IO | abi::FOPEN_PARALLEL_DIRECT_WRITES | abi::FOPEN_NOFLUSH;
+
 impl Opened {
     fn raw(&self) -> OpenOut {
-        let passthrough = match self.backing {
-            Some(_) => abi::FOPEN_PASSTHROUGH,
-            None => 0,
+        let open_flags = match self.backing {
+            Some(_) => self.flags & WITH_PASSTHROUGH | abi::FOPEN_PASSTHROUGH,
+            None => self.flags,
         };
         OpenOut {
             fh: self.fh,
-            open_flags: self.flags | passthrough,
+            open_flags,
             backing_id: self.backing.unwrap_or(0),
         }
     }
@@ -364,82 +367,45 @@ pub fn statx(valid: Duration, found: &Statx) -> Vec<u8> {
     .bytes()
 }
 
-/// The answer of READDIR or READDIRPLUS: entries, as many as there is room for.
-#[derive(Clone, Debug)]
-pub struct DirBuffer {
-    bytes: Vec<u8>,
-    limit: usize,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Records begin at multiples of this.
-const DIRENT_ALIGN: usize = 8;
-
-impl DirBuffer {
-    /// An empty one for at most `limit` bytes, the size of the request.
-    pub fn new(limit: u32) -> Self {
-        Self {
-            bytes: Vec::new(),
-            limit: limit as usize,
+    #[test]
+    fn devices_are_packed_as_the_kernel_does() {
+        for (major, minor, packed) in [(0, 0, 0), (1, 3, 0x103), (0x123, 0x45678, 0x4561_2378)] {
+            assert_eq!(pack_device(major, minor), packed);
+            assert_eq!(unpack_device(packed), (major, minor));
         }
     }
 
-    /// Appends an entry of READDIR. `next` is the cookie behind it, `kind` is `DT_...`. `false`: it has no room.
-    pub fn add(&mut self, ino: u64, next: u64, kind: u8, name: &[u8]) -> bool {
-        self.append(None, ino, next, kind, name)
+    #[test]
+    fn high_flags_are_announced() {
+        let low = init(&InitReply {
+            flags: abi::FUSE_ASYNC_READ,
+            ..InitReply::default()
+        });
+        assert_eq!(low[12..16], 1u32.to_ne_bytes());
+        let high = init(&InitReply {
+            flags: abi::FUSE_PASSTHROUGH,
+            max_stack_depth: 1,
+            ..InitReply::default()
+        });
+        assert_eq!(high[12..16], (1u32 << 30).to_ne_bytes());
+        assert_eq!(high[32..40], [32u8, 0, 0, 0, 1, 0, 0, 0]);
+        assert_eq!(high.len(), 64);
     }
 
-    /// Appends an entry of READDIRPLUS. With node 0 the kernel learns no more than by [`Self::add`]; else it
-    /// counts as a LOOKUP.
-    pub fn add_plus(&mut self, entry: &Entry, ino: u64, next: u64, kind: u8, name: &[u8]) -> bool {
-        self.append(Some(entry), ino, next, kind, name)
-    }
-
-    fn append(
-        &mut self,
-        entry: Option<&Entry>,
-        ino: u64,
-        next: u64,
-        kind: u8,
-        name: &[u8],
-    ) -> bool {
-        let Ok(name_bytes) = u32::try_from(name.len()) else {
-            return false;
+    #[test]
+    fn only_what_goes_with_it_is_left_beside_passthrough() {
+        let wanted = Opened {
+            fh: 1,
+            flags: abi::FOPEN_KEEP_CACHE | abi::FOPEN_NOFLUSH,
+            backing: Some(3),
         };
-        let entry_bytes = entry.map_or(0, |_| EntryOut::BYTES);
-        let end = self.bytes.len() + entry_bytes + Dirent::BYTES + name.len();
-        let end = end.next_multiple_of(DIRENT_ALIGN);
-        if end > self.limit {
-            return false;
-        }
-        if let Some(entry) = entry {
-            entry.raw().put(&mut self.bytes);
-        }
-        Dirent {
-            ino,
-            off: next,
-            namelen: name_bytes,
-            r#type: u32::from(kind),
-        }
-        .put(&mut self.bytes);
-        self.bytes.extend_from_slice(name);
-        self.bytes.resize(end, 0);
-        true
-    }
-
-    /// Would an entry with a name of that length fit? To be asked before work is done for it.
-    pub fn has_room(&self, name_bytes: usize, plus: bool) -> bool {
-        let entry_bytes = if plus { EntryOut::BYTES } else { 0 };
-        let end = self.bytes.len() + entry_bytes + Dirent::BYTES + name_bytes;
-        end.next_multiple_of(DIRENT_ALIGN) <= self.limit
-    }
-
-    /// Is there no entry?
-    pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
-    }
-
-    /// The answer.
-    pub fn into_bytes(self) -> Vec<u8> {
-        self.bytes
+        let bytes = opened(&wanted);
+        let flags = abi::FOPEN_PASSTHROUGH | abi::FOPEN_NOFLUSH;
+        assert_eq!(bytes[8..12], flags.to_ne_bytes());
+        assert_eq!(bytes[12..], 3i32.to_ne_bytes());
     }
 }

@@ -1,0 +1,10 @@
+//! The FUSE protocol: against the system's header, against recorded frames, against damaged ones, and against
+//! the kernel that is running.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod damaged;
+mod header;
+mod kernel;
+mod recorded;
+mod server;
