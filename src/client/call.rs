@@ -29,7 +29,7 @@ impl Call {
     fn exchange(
         &mut self,
         request: &Request,
-        beside: Option<BorrowedFd<'_>>,
+        beside: &[BorrowedFd<'_>],
     ) -> Result<Answered, DmError> {
         // The slot leaves only when the call is dropped.
         let slot = self.slot.as_mut().ok_or(DmError::Io)?;
@@ -38,7 +38,7 @@ impl Call {
 
     /// Asks the worker.
     pub(super) fn ask(&mut self, request: &Request) -> Result<Reply, DmError> {
-        Ok(self.exchange(request, None)?.reply)
+        Ok(self.exchange(request, &[])?.reply)
     }
 
     /// Ends what was entered or reserved.
@@ -73,9 +73,9 @@ pub(super) fn ask(request: &Request) -> Result<Reply, DmError> {
     Call::begin()?.ask(request)
 }
 
-/// Asks the worker one thing and hands it a descriptor.
-pub(super) fn ask_with(request: &Request, beside: BorrowedFd<'_>) -> Result<Reply, DmError> {
-    Ok(Call::begin()?.exchange(request, Some(beside))?.reply)
+/// Asks the worker one thing and hands it descriptors.
+pub(super) fn ask_with(request: &Request, beside: &[BorrowedFd<'_>]) -> Result<Reply, DmError> {
+    Ok(Call::begin()?.exchange(request, beside)?.reply)
 }
 
 /// Asks for something that has no reply but its success.
@@ -116,7 +116,7 @@ impl Entered {
     }
 
     fn open(&mut self) -> Result<(), DmError> {
-        let answered = self.call.exchange(&self.request, None)?;
+        let answered = self.call.exchange(&self.request, &[])?;
         match (answered.reply, answered.descriptor) {
             (Reply::Entered { .. }, Some(file)) => {
                 self.file = Some(file);
@@ -158,7 +158,7 @@ impl Drop for Entered {
 
 /// Opens an object for a call without a session.
 pub(super) fn look(request: &Request) -> Result<(OwnedFd, Kinds), DmError> {
-    let answered = Call::begin()?.exchange(request, None)?;
+    let answered = Call::begin()?.exchange(request, &[])?;
     match (answered.reply, answered.descriptor) {
         (Reply::Entered { kind }, Some(file)) => Ok((file, kind)),
         _ => Err(DmError::Io),

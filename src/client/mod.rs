@@ -47,8 +47,8 @@ pub use handles::{
     path_to_fshandle, path_to_handle,
 };
 pub use node::{
-    MountArgs, answers_within, file_systems, mount, ping, prepare_unmount, status, stop, unmounted,
-    upgrade,
+    MountArgs, MountFuseArgs, answers_within, file_systems, mount, mount_fuse, ping,
+    prepare_unmount, status, stop, unmounted, upgrade,
 };
 pub use regions::{get_region, regions_max, set_region};
 pub use rights::{

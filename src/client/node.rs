@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use super::call::{ask, ask_with, tell};
 use super::place;
-use crate::model::{ClientId, DmError, FsId};
+use crate::model::{ClientId, DmError, FsId, FuseMount};
 use crate::proto::{self, Back, Call, FsEntry, Reply, Request, StatusReply, VERSION};
 use crate::sys::socket;
 
@@ -53,7 +53,38 @@ pub fn mount(args: &MountArgs<'_>, mount_fd: BorrowedFd<'_>) -> Result<FsId, DmE
         manage: args.manage,
         force: args.force,
     };
-    match ask_with(&request, mount_fd)? {
+    match ask_with(&request, &[mount_fd])? {
+        Reply::Managed(fs) => Ok(fs),
+        _ => Err(DmError::Io),
+    }
+}
+
+/// A directory that comes under management through a FUSE mount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MountFuseArgs<'a> {
+    /// Mount point.
+    pub path: &'a [u8],
+    /// Path of the directory.
+    pub backing: &'a [u8],
+    /// `st_dev` of the mount.
+    pub device: u64,
+    /// How it is mounted.
+    pub fuse: FuseMount,
+}
+
+/// The same for a directory `dir` and the `/dev/fuse` of a mount that is nowhere yet.
+pub fn mount_fuse(
+    args: &MountFuseArgs<'_>,
+    dir: BorrowedFd<'_>,
+    channel: BorrowedFd<'_>,
+) -> Result<FsId, DmError> {
+    let request = Request::MountFuse {
+        path: args.path.to_vec(),
+        backing: args.backing.to_vec(),
+        device: args.device,
+        fuse: args.fuse,
+    };
+    match ask_with(&request, &[dir, channel])? {
         Reply::Managed(fs) => Ok(fs),
         _ => Err(DmError::Io),
     }

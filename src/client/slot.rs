@@ -52,7 +52,7 @@ pub(super) struct Slot {
 /// What is known of the request on its way.
 struct Errand<'a> {
     request: &'a Request,
-    beside: Option<BorrowedFd<'a>>,
+    beside: &'a [BorrowedFd<'a>],
     /// Some worker may have seen it.
     sent: bool,
     /// A signal came.
@@ -80,7 +80,7 @@ impl Slot {
         way: &dyn Way,
         quiet: &Quiet,
         request: &Request,
-        beside: Option<BorrowedFd<'_>>,
+        beside: &[BorrowedFd<'_>],
     ) -> Result<Answered, DmError> {
         self.number += 1;
         let mut errand = Errand {
@@ -101,7 +101,7 @@ impl Slot {
 
     /// Tells the worker that what was entered or reserved is done with. Without a worker it is anyway.
     pub(super) fn leave(&mut self, way: &dyn Way) {
-        if self.say(&Call::Leave, None).is_err() {
+        if self.say(&Call::Leave, &[]).is_err() {
             self.unlink(way);
         }
     }
@@ -124,14 +124,11 @@ impl Slot {
         }
     }
 
-    fn say(&self, call: &Call, beside: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    fn say(&self, call: &Call, beside: &[BorrowedFd<'_>]) -> io::Result<()> {
         let fd = self.link.as_ref().and_then(Socket::borrow);
         let fd = fd.ok_or(io::ErrorKind::NotConnected)?;
         let packet = proto::encode(call);
-        match beside {
-            Some(beside) => socket::send(fd, &packet, &[beside], false),
-            None => socket::send(fd, &packet, &[], false),
-        }
+        socket::send(fd, &packet, beside, false)
     }
 
     /// Sends the request and waits for its outcome.
@@ -182,7 +179,7 @@ impl Slot {
                 Next::Back(Back::Done { .. }, _) => {}
                 Next::Back(..) => return Err(Lost),
                 Next::DescriptorLost => {
-                    let _ = self.say(&Call::Leave, None); // If it cannot be said, there is no worker to tell.
+                    let _ = self.say(&Call::Leave, &[]); // If it cannot be said, there is no worker to tell.
                     return Ok(Err(DmError::Os(EMFILE)));
                 }
             }
@@ -191,7 +188,7 @@ impl Slot {
 
     fn give_up(&self) -> Result<(), Lost> {
         let number = self.number;
-        self.say(&Call::GiveUp { number }, None).map_err(|_| Lost)
+        self.say(&Call::GiveUp { number }, &[]).map_err(|_| Lost)
     }
 
     /// Makes sure that a worker has welcomed this slot.
@@ -253,7 +250,7 @@ impl Slot {
             version: proto::VERSION,
             client: self.client,
         };
-        self.say(&hello, None).map_err(|_| DmError::NoService)?;
+        self.say(&hello, &[]).map_err(|_| DmError::NoService)?;
         loop {
             // A listener whose worker is being replaced takes connections but does not answer yet.
             let left_ms = errand.patience_left_ms(way).max(GREETING_MS_MIN);

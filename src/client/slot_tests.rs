@@ -116,7 +116,7 @@ fn workers() -> Workers {
 
 fn ask(slot: &mut Slot, workers: &Workers, request: &Request) -> Result<Reply, DmError> {
     let quiet = Quiet::begin();
-    Ok(slot.ask(workers, &quiet, request, None)?.reply)
+    Ok(slot.ask(workers, &quiet, request, &[])?.reply)
 }
 
 fn end(mut slot: Slot, workers: Workers) {
@@ -299,7 +299,7 @@ fn a_descriptor_comes_with_the_answer() {
     let mut slot = Slot::new(ClientId(1));
     let quiet = Quiet::begin();
     let answered = slot
-        .ask(&workers, &quiet, &QUESTION, None)
+        .ask(&workers, &quiet, &QUESTION, &[])
         .expect("answered");
     assert!(answered.descriptor.is_some());
     assert!(!slot.is_cut(&quiet));

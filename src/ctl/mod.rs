@@ -7,6 +7,7 @@ mod events;
 mod explain;
 mod journal;
 mod mount;
+mod mount_fuse;
 mod mount_table;
 mod sessions;
 mod show;
@@ -98,12 +99,20 @@ enum Command {
     },
     /// Ends the daemon; refused while file systems are managed
     Stop {
-        /// Also while file systems are managed: their users may read zeros from migrated files
+        /// Also while file systems are managed: their users may read zeros from migrated files. FUSE mounts are
+        /// unmounted before, lazily
         #[arg(long)]
         force: bool,
+        /// One JSON document instead of words
+        #[arg(long)]
+        json: bool,
     },
     /// Replaces the running daemon by the installed one; nobody sees an error
-    Upgrade,
+    Upgrade {
+        /// One JSON document instead of words
+        #[arg(long)]
+        json: bool,
+    },
     /// Reads a journal file, also a damaged one, also while a daemon writes it.
     #[command(subcommand)]
     Journal(journal::Command),
@@ -132,13 +141,13 @@ pub fn run() -> ExitCode {
             json,
         } => umount::run(&path, force, lazy, json),
         Command::Manage { path, force, json } => mount::manage(&path, force, json),
-        Command::Stop { force } => stop(force),
-        Command::Upgrade => tell(client::upgrade()),
+        Command::Stop { force, json } => stop(force, json),
+        Command::Upgrade { json } => upgrade(json),
         Command::Journal(command) => journal::run(&command),
     }
 }
 
-fn stop(force: bool) -> ExitCode {
+fn stop(force: bool, json: bool) -> ExitCode {
     if let Err(problem) = status::check_served() {
         eprintln!("dmctl: {problem}");
         return ExitCode::from(show::BAD_NEWS);
@@ -148,13 +157,29 @@ fn stop(force: bool) -> ExitCode {
             "managed file systems are mounted, and without dmapid their users would read zeros from \
              migrated files: unmount them first (`dmctl status`, `dmctl umount PATH`), or use --force",
         ),
-        outcome => tell(outcome),
+        outcome => tell(
+            outcome,
+            json.then(|| serde_json::json!({ "stopping": true })),
+        ),
     }
 }
 
-fn tell(outcome: Result<(), DmError>) -> ExitCode {
+fn upgrade(json: bool) -> ExitCode {
+    let outcome = client::upgrade();
+    tell(
+        outcome,
+        json.then(|| serde_json::json!({ "upgrading": true })),
+    )
+}
+
+fn tell(outcome: Result<(), DmError>, document: Option<serde_json::Value>) -> ExitCode {
     match outcome {
-        Ok(()) => ExitCode::from(show::GOOD),
+        Ok(()) => {
+            if let Some(document) = document {
+                show::json(&document);
+            }
+            ExitCode::from(show::GOOD)
+        }
         Err(error) => show::failed(format!("the daemon: {error}")),
     }
 }

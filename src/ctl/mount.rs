@@ -12,28 +12,32 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::{mount_table, show, status};
+use super::{mount_fuse, mount_table, show, status};
 use crate::client::{self, MountArgs};
 use crate::model::{DmError, FsId};
 use crate::sys::fsmount::{self, Context, attribute};
 
+const FANOTIFY: &str = "fanotify";
+const FUSE: &str = "fuse";
+
 /// What mount(8) and `dmctl mount` name.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Block device of the file system
+    /// Block device of the file system; with --source fuse the directory to show, of any file system that is mounted
     device: PathBuf,
-    /// Directory to mount it on
+    /// Directory to mount it on; with --source fuse it may be the directory itself, so that nobody gets past
     path: PathBuf,
-    /// Mount options, separated by commas; fstype=KIND if the kind is not to be found out
+    /// Mount options, separated by commas; fstype=KIND if the kind is not to be found out; with --source fuse
+    /// data=cached serves every file through the page cache
     #[arg(short, long, value_name = "OPTIONS", default_value = "")]
     options: String,
-    /// What watches the accesses; fanotify is the one there is
-    #[arg(long, value_name = "SOURCE", default_value = "fanotify", value_parser = ["fanotify"])]
-    source: String,
+    /// What watches the accesses: fanotify (xfs, ext4, btrfs; as root) or fuse (any file system) [default: fanotify]
+    #[arg(long, value_name = "SOURCE", value_parser = [FANOTIFY, FUSE])]
+    source: Option<String>,
 }
 
 #[derive(Serialize)]
-struct Managed {
+pub(super) struct Managed {
     fs: String,
     path: String,
     device: String,
@@ -41,15 +45,16 @@ struct Managed {
 
 /// Options in the kernel's terms.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Options {
-    attributes: u32,
+pub(super) struct Options {
+    pub(super) attributes: u32,
     kind: Option<String>,
+    source: Option<String>,
     /// For the file system itself: name and value.
-    own: Vec<(String, Option<String>)>,
+    pub(super) own: Vec<(String, Option<String>)>,
 }
 
 impl Options {
-    fn parse(text: &str) -> Self {
+    pub(super) fn parse(text: &str) -> Self {
         let mut options = Self::default();
         for option in text.split(',').filter(|option| !option.is_empty()) {
             let (name, value) = match option.split_once('=') {
@@ -75,11 +80,12 @@ impl Options {
         match name {
             "ro" => self.own.push(("ro".into(), None)),
             "fstype" => self.kind = value,
+            "source" => self.source = value,
             "nosuid" | "nodev" | "noexec" | "noatime" | "strictatime" | "nodiratime" => {}
             // What is the default anyway, what is for mount(8), and what older DMAPI systems ask for.
             "rw" | "suid" | "dev" | "exec" | "relatime" | "atime" | "diratime" | "async"
             | "defaults" | "auto" | "noauto" | "user" | "nouser" | "users" | "owner" | "group"
-            | "_netdev" | "nofail" | "dmapi" | "dmi" | "xdsm" | "mtpt" | "uhelper" | "source" => {}
+            | "_netdev" | "nofail" | "dmapi" | "dmi" | "xdsm" | "mtpt" | "uhelper" => {}
             name if name.starts_with("x-") || name.starts_with("X-") => {}
             name => self.own.push((name.to_owned(), value)),
         }
@@ -118,8 +124,9 @@ fn c_string(bytes: &OsStr) -> Result<CString, String> {
 
 /// Runs `dmctl mount`.
 pub(super) fn run(arguments: &Arguments, json: bool) -> ExitCode {
-    debug_assert_eq!(arguments.source, "fanotify");
-    match mount(&arguments.device, &arguments.path, &arguments.options) {
+    let mut options = Options::parse(&arguments.options);
+    options.source = arguments.source.clone().or(options.source);
+    match mount(&arguments.device, &arguments.path, &options) {
         Ok(managed) => {
             report(&managed, json);
             ExitCode::from(show::GOOD)
@@ -154,7 +161,11 @@ pub(super) fn helper(arguments: &[String]) -> ExitCode {
         eprintln!("usage: mount.dmapi DEVICE DIRECTORY [-o OPTIONS]");
         return ExitCode::from(USAGE);
     };
-    match mount(Path::new(device), Path::new(path), &options) {
+    match mount(
+        Path::new(device),
+        Path::new(path),
+        &Options::parse(&options),
+    ) {
         Ok(_) => ExitCode::from(show::GOOD),
         Err(problem) => {
             eprintln!("mount.dmapi: {problem}");
@@ -171,12 +182,16 @@ fn report(managed: &Managed, json: bool) {
     }
 }
 
-fn mount(device: &Path, path: &Path, options: &str) -> Result<Managed, String> {
+fn mount(device: &Path, path: &Path, options: &Options) -> Result<Managed, String> {
     status::check_served()?;
-    let options = Options::parse(options);
     let path = path
         .canonicalize()
         .map_err(|error| format!("mount point {}: {error}", path.display()))?;
+    match options.source.as_deref() {
+        Some(FUSE) => return mount_fuse::mount(device, &path, options),
+        Some(FANOTIFY) | None => {}
+        Some(other) => return Err(format!("source {other:?}: use {FANOTIFY} or {FUSE}")),
+    }
     let device = device
         .canonicalize()
         .map_err(|error| format!("device {}: {error}", device.display()))?;
@@ -184,7 +199,7 @@ fn mount(device: &Path, path: &Path, options: &str) -> Result<Managed, String> {
         Some(kind) => kind.clone(),
         None => probe(&device)?.to_owned(),
     };
-    let made = make(&device, &kind, &options)
+    let made = make(&device, &kind, options)
         .map_err(|error| format!("{kind} on {}: {error}", device.display()))?;
     let arguments = MountArgs {
         path: path.as_os_str().as_bytes(),
@@ -194,15 +209,25 @@ fn mount(device: &Path, path: &Path, options: &str) -> Result<Managed, String> {
         force: false,
     };
     let fs = manage_by_daemon(&arguments, made.as_fd(), &device)?;
+    put(fs, made.as_fd(), &device, &path)
+}
+
+/// Puts a mount that the daemon serves in its place.
+pub(super) fn put(
+    fs: FsId,
+    made: BorrowedFd<'_>,
+    device: &Path,
+    path: &Path,
+) -> Result<Managed, String> {
     let target = c_string(path.as_os_str())?;
-    if let Err(error) = fsmount::put(made.as_fd(), &target) {
+    if let Err(error) = fsmount::put(made, &target) {
         // The handlers were told of a mount that is none.
         let undone = client::unmounted(fs, 0, true);
         let more = undone.map_or_else(|why| format!("; undoing it: {why}"), |()| String::new());
         return Err(format!("mount point {}: {error}{more}", path.display()));
     }
-    mount_table::remember_helper(&device.display().to_string(), &path);
-    Ok(managed(fs, &path, &device.display().to_string()))
+    mount_table::remember_helper(&device.display().to_string(), path);
+    Ok(managed(fs, path, &device.display().to_string()))
 }
 
 fn managed(fs: FsId, path: &Path, device: &str) -> Managed {
@@ -241,10 +266,11 @@ fn manage_by_daemon(
             ),
             DmError::NotPermitted => format!(
                 "{device}: refused ({error}): dmapid needs CAP_SYS_ADMIN in the initial user namespace to \
-                 watch a file system"
+                 watch a file system by fanotify; `dmctl mount --source fuse` needs it in its own only"
             ),
             DmError::NotSupported => format!(
-                "{device}: refused ({error}): xfs, ext4 or btrfs with a UUID is needed, and Linux 6.14"
+                "{device}: refused ({error}): xfs, ext4 or btrfs with a UUID is needed, and Linux 6.14; other file \
+                 systems are served by `dmctl mount --source fuse DIRECTORY MOUNTPOINT`"
             ),
             error => format!("{device}: refused by dmapid or by a handler of MOUNT: {error}"),
         }
@@ -295,6 +321,8 @@ mod tests {
             vec![("ro".into(), None), ("logbsize".into(), Some("64k".into()))]
         );
         assert!(options.is_read_only());
+        assert_eq!(options.source, None);
+        assert_eq!(Options::parse("source=fuse").source.as_deref(), Some(FUSE));
         assert_eq!(Options::parse("defaults,rw"), Options::default());
     }
 

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use super::{mount_table, show, status};
 use crate::client;
 use crate::model::DmError;
-use crate::sys::fsmount;
+use crate::sys::{fsmount, fusemount};
 
 /// Runs `dmctl umount`.
 pub(super) fn run(path: &Path, forced: bool, lazy: bool, json: bool) -> ExitCode {
@@ -78,11 +78,12 @@ fn umount(path: &Path, forced: bool, lazy: bool) -> Result<(), String> {
         Ok(()) => 0,
         Err(error) => error.raw_os_error().unwrap_or(libc::EIO),
     };
-    // Another mount of it may be left; the source tells when that goes.
+    // Another mount of it may be left, or a detached one in use; the source tells when that goes.
     let others = mount_table::mounts()?
         .iter()
         .any(|mount| mount.device == seen.device);
-    if errno != 0 || !others {
+    let is_in_use = lazy && seen.kind == fusemount::KIND;
+    if errno != 0 || !(others || is_in_use) {
         client::unmounted(entry.fs, errno, forced)
             .map_err(|error| format!("{shown}: dmapid: {error}"))?;
     }

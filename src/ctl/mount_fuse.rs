@@ -1,0 +1,107 @@
+//! `dmctl mount --source fuse`: a directory of a mounted file system is shown through a FUSE mount, which the
+//! daemon serves.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use super::mount::{self, Managed, Options};
+use crate::client::{self, MountFuseArgs};
+use crate::model::{DmError, FuseMount};
+use crate::sys::fusemount;
+
+/// `data=cached`, or not. Other options are those of the file system behind, which is mounted already.
+fn is_cached(options: &Options) -> Result<bool, String> {
+    let mut is_cached = false;
+    for (name, value) in &options.own {
+        match (name.as_str(), value.as_deref()) {
+            ("ro", None) => {}
+            ("data", Some("cached")) => is_cached = true,
+            ("data", Some("passthrough")) => is_cached = false,
+            ("data", _) => return Err("option data: use data=cached or data=passthrough".into()),
+            (name, _) => {
+                return Err(format!(
+                    "option {name}: not known to the FUSE source; options of the file system belong to its own mount"
+                ));
+            }
+        }
+    }
+    Ok(is_cached)
+}
+
+fn explained(error: &io::Error) -> String {
+    let next = match error.raw_os_error() {
+        Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => {
+            "the kernel has no FUSE yet: modprobe fuse"
+        }
+        Some(libc::EPERM) => {
+            "mounting needs CAP_SYS_ADMIN; an ordinary user has it in a namespace of its own, together with the \
+             daemon (unshare -Urm)"
+        }
+        Some(libc::EACCES) => "this user may not open /dev/fuse: its mode is usually 0666",
+        _ => "see dmesg(1)",
+    };
+    format!("{error}; {next}")
+}
+
+/// `path` is where it is mounted.
+pub(super) fn mount(backing: &Path, path: &Path, options: &Options) -> Result<Managed, String> {
+    let cached = is_cached(options)?;
+    let backing = backing
+        .canonicalize()
+        .map_err(|error| format!("directory {}: {error}", backing.display()))?;
+    let shown = backing.display();
+    if !backing.is_dir() {
+        return Err(format!(
+            "{shown}: is no directory; the FUSE source shows a directory of a file system that is mounted already"
+        ));
+    }
+    let dir = File::open(&backing).map_err(|error| format!("directory {shown}: {error}"))?;
+    let fuse = FuseMount {
+        cached,
+        attributes: options.attributes,
+    };
+    let made = fusemount::make(&backing, fuse.attributes)
+        .map_err(|error| format!("mounting FUSE for {shown}: {}", explained(&error)))?;
+    let arguments = MountFuseArgs {
+        path: path.as_os_str().as_bytes(),
+        backing: backing.as_os_str().as_bytes(),
+        device: made.device,
+        fuse,
+    };
+    let fs = client::mount_fuse(&arguments, dir.as_fd(), made.channel.as_fd()).map_err(|error| {
+        match error {
+            DmError::Exists => format!(
+                "{shown}: a directory of this file system is managed already; see `dmctl status`"
+            ),
+            DmError::NotSupported => format!(
+                "{shown}: refused ({error}): its file system has no handles that last (see docs/kernel-features.md)"
+            ),
+            error => format!("{shown}: refused by dmapid or by a handler of MOUNT: {error}"),
+        }
+    })?;
+    mount::put(fs, made.mount.as_fd(), &backing, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_of_the_file_system_behind_are_refused() {
+        let cached = |text: &str| is_cached(&Options::parse(text));
+        assert_eq!(cached("ro,nosuid,source=fuse"), Ok(false));
+        assert_eq!(cached("data=cached,dmapi"), Ok(true));
+        assert!(cached("data=ordered").is_err());
+        let said = cached("logbsize=64k").expect_err("it is of xfs");
+        assert!(said.contains("logbsize"), "{said}");
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let missing = io::Error::from_raw_os_error(libc::ENODEV);
+        assert!(explained(&missing).contains("modprobe fuse"));
+    }
+}
