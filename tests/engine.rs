@@ -254,7 +254,9 @@ fn mount() -> Arc<Mount> {
         subvolume: 0,
         block_bytes: 4096,
         limits,
+        root_object: (1, 1),
         root: root.into(),
+        known: None,
     })
 }
 

@@ -103,9 +103,14 @@ fn object_state_seeds() -> Vec<Vec<u8>> {
         punched_from: Some(4096),
         changes: 3,
         dtime: Some((-5, 999_999_999)),
+        shown_ctime: None,
+    };
+    let shown = ObjectState {
+        shown_ctime: Some((1_700_000_000, 1)),
+        ..full.clone()
     };
     let mut seeds = Vec::new();
-    for state in [ObjectState::default(), full] {
+    for state in [ObjectState::default(), full, shown] {
         let bytes = state::encode(&state).expect("a state can be written");
         seeds.push(bytes[..bytes.len() - 4].to_vec());
         seeds.push(bytes);

@@ -26,7 +26,9 @@ impl Nowhere {
             subvolume: 0,
             block_bytes: 4096,
             limits,
+            root_object: (1, 1),
             root: root.into(),
+            known: None,
         }))
     }
 }

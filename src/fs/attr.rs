@@ -21,6 +21,15 @@ pub struct AttrLimits {
 
 const PREFIX: &str = "trusted.SGI_DMI_";
 
+/// Is this xattr one that the service keeps? Users see and change none of them through FUSE: a copy that took them
+/// along would pass for a stub.
+pub fn is_ours(xattr: &[u8]) -> bool {
+    let name = xattr
+        .strip_prefix(b"trusted.")
+        .or_else(|| xattr.strip_prefix(b"user."));
+    name.is_some_and(|name| name.starts_with(b"SGI_DMI_") || name.starts_with(b"dmapi."))
+}
+
 /// A name, NUL padded, and its value.
 pub type Attribute = ([u8; 8], Vec<u8>);
 
@@ -153,6 +162,26 @@ mod tests {
             assert_eq!(attribute_name(xattr.as_bytes()), Some(*name));
         }
         assert_eq!(xattr_name(&[0; 8]), Err(DmError::Invalid));
+    }
+
+    #[test]
+    fn what_the_service_keeps_is_told_from_users_attributes() {
+        for ours in [
+            "trusted.dmapi.state",
+            "user.dmapi.state",
+            "trusted.SGI_DMI_a",
+            "user.SGI_DMI_",
+        ] {
+            assert!(is_ours(ours.as_bytes()), "{ours}");
+        }
+        for theirs in [
+            "user.dmapi",
+            "user.x",
+            "security.dmapi.state",
+            "trusted.overlay.opaque",
+        ] {
+            assert!(!is_ours(theirs.as_bytes()), "{theirs}");
+        }
     }
 
     #[test]

@@ -15,6 +15,18 @@ pub enum FsError {
         /// The errno of FS_IOC_GETFSUUID.
         errno: i32,
     },
+    /// Nothing of the file system is the same after a remount.
+    NoId {
+        /// Its kind.
+        kind: &'static str,
+    },
+    /// The kernel gives no handles of its objects, or cannot open them.
+    NoHandles {
+        /// Its kind.
+        kind: &'static str,
+        /// The errno of name_to_handle_at(2) or open_by_handle_at(2).
+        errno: i32,
+    },
     /// A call failed.
     Os {
         /// The call.
@@ -30,13 +42,30 @@ impl std::fmt::Display for FsError {
             Self::Unsupported { magic } => write!(
                 f,
                 "the file system (type 0x{magic:x}) is not xfs, ext4 or btrfs, which the fanotify source needs; \
-                 other kinds need the FUSE source, which is still to come: use one of the three"
+                 other kinds need the FUSE source: dmctl mount --source fuse"
             ),
             Self::NoUuid { errno } => write!(
                 f,
                 "the file system tells no UUID ({}), so its handles could not outlive a remount: \
                  give it one (xfs_admin -U, tune2fs -U) or use kernel 6.9 or newer",
                 std::io::Error::from_raw_os_error(*errno)
+            ),
+            Self::NoId { kind } => write!(
+                f,
+                "the file system ({kind}) has neither a UUID nor an f_fsid, so its handles could not outlive a \
+                 remount: use one that has (kernel 6.9 or newer tells the UUID)"
+            ),
+            Self::NoHandles { kind, errno } => write!(
+                f,
+                "the kernel gives no handles of objects of the file system ({kind}: {}): {}",
+                std::io::Error::from_raw_os_error(*errno),
+                match *kind {
+                    "overlay" =>
+                        "mount it with index=on,nfs_export=on on file systems that have handles",
+                    "fuse" => "it is FUSE itself; serve the file system behind it",
+                    _ =>
+                        "it cannot be served; copy the data to one that has (xfs, ext4, btrfs, tmpfs)",
+                }
             ),
             Self::Os { what, errno } => {
                 let error = std::io::Error::from_raw_os_error(*errno);
@@ -51,7 +80,10 @@ impl std::error::Error for FsError {}
 impl From<FsError> for DmError {
     fn from(error: FsError) -> Self {
         match error {
-            FsError::Unsupported { .. } | FsError::NoUuid { .. } => Self::NotSupported,
+            FsError::Unsupported { .. }
+            | FsError::NoUuid { .. }
+            | FsError::NoId { .. }
+            | FsError::NoHandles { .. } => Self::NotSupported,
             FsError::Os { errno, .. } => Self::from_errno(errno),
         }
     }

@@ -22,6 +22,8 @@ const GROUP_INODE_UNINIT: u16 = 1;
 const INODE_EA_INODE: u32 = 0x20_0000;
 const ROOT_INODE: u64 = 2;
 const SMALL_DESCRIPTOR_BYTES: u64 = 32;
+/// The part of an inode that each one has.
+const SMALL_INODE_BYTES: usize = 128;
 /// Inodes whose table is read at once.
 const STRETCH: u64 = 256;
 
@@ -192,6 +194,31 @@ impl Volume {
             }
         }
         Ok(())
+    }
+
+    /// The generation of the inode with this number, be it linked or only open; `None`: it is not in use, or none of
+    /// the users'.
+    pub fn generation_of(&self, inode: u64) -> io::Result<Option<u32>> {
+        if inode > self.inodes || !self.is_for_users(inode) {
+            return Ok(None);
+        }
+        let (number, index) = (
+            (inode - 1) / self.inodes_per_group,
+            (inode - 1) % self.inodes_per_group,
+        );
+        let group = self.group(number)?;
+        if group.unused {
+            return Ok(None);
+        }
+        let mut bits = [0];
+        let bitmap = group.bitmap_block * self.block_bytes;
+        self.file.read_exact_at(&mut bits, bitmap + index / 8)?;
+        let mut raw = [0; SMALL_INODE_BYTES];
+        let offset = group.table_block * self.block_bytes + index * self.inode_bytes;
+        self.file.read_exact_at(&mut raw, offset)?;
+        let is_live = bits[0] & (1 << (index % 8)) != 0 && le16(&raw, 0) != 0;
+        let is_plain = le32(&raw, 0x20) & INODE_EA_INODE == 0;
+        Ok((is_live && is_plain).then(|| le32(&raw, 0x64)))
     }
 
     /// Inodes in use with numbers from `start` on, in order: those of a part of one group. Returns where the

@@ -1,7 +1,8 @@
 //! Handles of objects, and objects of handles.
 //!
-//! Inode number and generation come out of the kernel's own file handle and go back into it: that is what
-//! name_to_handle_at(2) gives on these file systems, and it needs no walk.
+//! Inode number and generation come out of the kernel's own file handle and go back into it on xfs, ext4, btrfs and
+//! tmpfs: that is what name_to_handle_at(2) gives there, and it needs no walk. Elsewhere the generation is a
+//! hash of the kernel's handle, which the worker remembers (see `known`).
 
 use std::os::fd::AsFd;
 use std::os::fd::AsRawFd;
@@ -14,7 +15,9 @@ use nix::sys::stat::fstat;
 
 use crate::fs::FsKind;
 use crate::fs::Mount;
+use crate::fs::ext4::Volume;
 use crate::fs::identify::Identity;
+use crate::fs::identify::fnv;
 use crate::model::DmError;
 use crate::model::Handle;
 use crate::model::Kinds;
@@ -36,9 +39,12 @@ const BTRFS: i32 = 0x4d;
 const BTRFS_PARENT: i32 = 0x4e;
 const BTRFS_PARENT_ROOT: i32 = 0x4f;
 
+/// Generation u32, inode u64: tmpfs.
+const TMPFS: i32 = 1;
+
 /// What is taken out of a handle of the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Fid {
+pub(super) struct Fid {
     inode: u64,
     generation: u32,
     subvolume: u64,
@@ -71,8 +77,19 @@ fn parse(fs: FsKind, kind: i32, bytes: &[u8]) -> Option<Fid> {
             generation: u32_at(bytes, 16)?,
             subvolume: u64_at(bytes, 8)?,
         }),
+        (FsKind::Tmpfs, TMPFS) => Some(Fid {
+            inode: u64::from(u32_at(bytes, 4)?) | u64::from(u32_at(bytes, 8)?) << 32,
+            generation: u32_at(bytes, 0)?,
+            subvolume: 0,
+        }),
         _ => None,
     }
+}
+
+/// The generation where the kernel's handle does not fit into ours: a hash of it, never 0.
+fn hash_of(kind: i32, bytes: &[u8]) -> u32 {
+    let hash = fnv(&[&kind.to_le_bytes(), bytes].concat());
+    ((hash >> 32) as u32 ^ hash as u32).max(1)
 }
 
 fn build(fs: FsKind, fid: Fid) -> Option<KernelHandle> {
@@ -91,13 +108,20 @@ fn build(fs: FsKind, fid: Fid) -> Option<KernelHandle> {
             bytes.extend_from_slice(&fid.subvolume.to_ne_bytes());
             BTRFS
         }
+        FsKind::Tmpfs => {
+            bytes.extend_from_slice(&fid.generation.to_ne_bytes());
+            bytes.extend_from_slice(&(fid.inode as u32).to_ne_bytes());
+            bytes.extend_from_slice(&((fid.inode >> 32) as u32).to_ne_bytes());
+            return KernelHandle::new(TMPFS, &bytes);
+        }
+        FsKind::Other(_) => return None,
     };
     bytes.extend_from_slice(&fid.generation.to_ne_bytes());
     KernelHandle::new(kind, &bytes)
 }
 
 /// A handle that the file system does not know is dead, whatever words it finds for that.
-fn lookup_error(error: std::io::Error) -> DmError {
+pub(super) fn lookup_error(error: std::io::Error) -> DmError {
     match error.raw_os_error() {
         Some(libc::ESTALE | libc::ENOENT | libc::EINVAL) => DmError::BadHandle,
         Some(libc::EISDIR) => DmError::Invalid,
@@ -109,24 +133,52 @@ impl Identity {
     /// The handle of an open object (O_PATH will do). `NotManaged` if it lies in another file system.
     /// `fd` may come from any mount of the file system.
     pub fn handle_of(&self, fd: BorrowedFd<'_>) -> Result<Handle, DmError> {
-        if fstat(fd).map_err(std::io::Error::from)?.st_dev != self.device {
+        Ok(self.named(self.object(fd)?.0))
+    }
+
+    fn named(&self, (inode, generation): (u64, u32)) -> Handle {
+        Handle::Object {
+            fs: self.fs,
+            inode,
+            generation,
+        }
+    }
+
+    /// Inode number and generation of an open object, and the kernel's handle of it.
+    pub(super) fn object(&self, fd: BorrowedFd<'_>) -> Result<((u64, u32), KernelHandle), DmError> {
+        let stat = fstat(fd).map_err(std::io::Error::from)?;
+        if stat.st_dev != self.device {
             return Err(DmError::NotManaged);
         }
         let kernel = name_to_handle(fd)?;
-        self.handle_from_kernel(kernel.kind(), kernel.bytes())
+        Ok((self.object_of(&kernel, stat.st_ino)?, kernel))
     }
 
-    fn handle_from_kernel(&self, kind: i32, bytes: &[u8]) -> Result<Handle, DmError> {
+    /// Inode number and generation of what has that handle and `st_ino`.
+    pub(super) fn object_of(
+        &self,
+        kernel: &KernelHandle,
+        st_ino: u64,
+    ) -> Result<(u64, u32), DmError> {
         // fanotify may put flags above the type that the file system gave.
-        let fid = parse(self.kind, kind & 0xffff, bytes).ok_or(DmError::Io)?;
+        let kind = kernel.kind() & 0xffff;
+        if let FsKind::Other(_) = self.kind {
+            return Ok((st_ino, hash_of(kind, kernel.bytes())));
+        }
+        let fid = parse(self.kind, kind, kernel.bytes()).ok_or(DmError::Io)?;
         if fid.subvolume != self.subvolume {
             return Err(DmError::NotManaged);
         }
-        Ok(Handle::Object {
-            fs: self.fs,
-            inode: fid.inode,
-            generation: fid.generation,
-        })
+        Ok((fid.inode, fid.generation))
+    }
+
+    fn handle_from_kernel(&self, kind: i32, bytes: &[u8]) -> Result<Handle, DmError> {
+        if let FsKind::Other(_) = self.kind {
+            // It has no inode number in it.
+            return Err(DmError::NotSupported);
+        }
+        let kernel = KernelHandle::new(kind, bytes).ok_or(DmError::Io)?;
+        Ok(self.named(self.object_of(&kernel, 0)?))
     }
 }
 
@@ -138,17 +190,85 @@ impl Mount {
             kind: self.kind,
             device: self.device,
             subvolume: self.subvolume,
+            root_object: self.root_object,
         }
     }
 
-    /// See [`Identity::handle_of`].
+    /// See [`Identity::handle_of`]. The worker remembers what it takes to open the object again.
     pub fn handle_of(&self, fd: BorrowedFd<'_>) -> Result<Handle, DmError> {
-        self.identity().handle_of(fd)
+        let identity = self.identity();
+        let (object, kernel) = identity.object(fd)?;
+        if let Some(known) = &self.known {
+            known.saw(object, &kernel);
+        }
+        Ok(identity.named(object))
     }
 
     /// The handle that a file handle of the kernel (an event record of fanotify: type and bytes) stands for.
     pub fn handle_from_kernel(&self, kind: i32, bytes: &[u8]) -> Result<Handle, DmError> {
         self.identity().handle_from_kernel(kind, bytes)
+    }
+
+    /// The root directory's.
+    pub fn root_handle(&self) -> Handle {
+        self.identity().named(self.root_object)
+    }
+
+    /// The handle of the object that has that inode number now, also if it is unlinked and only held open where the
+    /// kernel can tell that (xfs, ext4, btrfs). `BadHandle`: there is none. Worker only.
+    pub fn handle_of_inode(&self, inode: u64) -> Result<Handle, DmError> {
+        let handle = |generation| self.identity().named((inode, generation));
+        if inode == self.root_object.0 {
+            return Ok(self.root_handle());
+        }
+        if let Some(known) = &self.known {
+            return known.generation_of(self, inode).map(handle);
+        }
+        let generation = match self.kind {
+            FsKind::Xfs => xfs::generation_of(self.root.as_fd(), inode).map_err(lookup_error)?,
+            FsKind::Ext4 => Volume::open(self.device)?.generation_of(inode)?,
+            FsKind::Btrfs => {
+                let any = build(self.kind, self.fid((inode, 0))).ok_or(DmError::BadHandle)?;
+                let flags = libc::O_PATH | libc::O_NOFOLLOW;
+                let fd = open_by_handle(self.root.as_fd(), &any, flags).map_err(lookup_error)?;
+                return self.handle_of(fd.as_fd());
+            }
+            FsKind::Tmpfs | FsKind::Other(_) => return Err(DmError::NotSupported),
+        };
+        generation.map(handle).ok_or(DmError::BadHandle)
+    }
+
+    pub(super) fn fid(&self, (inode, generation): (u64, u32)) -> Fid {
+        Fid {
+            inode,
+            generation,
+            subvolume: self.subvolume,
+        }
+    }
+
+    /// A name of an object was seen or made. Where the kernel opens nothing by handle (a user namespace) this is how
+    /// it is found again; elsewhere nothing happens. Worker only.
+    pub fn saw_name(&self, parent: Handle, name: &[u8], child: Handle) {
+        if let (Some(known), Some(parent), Some(child)) =
+            (&self.known, object_in(parent), object_in(child))
+        {
+            known.saw_name(parent.0, name, child);
+        }
+    }
+
+    /// The last name of an object was removed while it is open: `fd` (O_PATH will do) is how it is found from now
+    /// on, where the kernel cannot. To be ended by [`Mount::forget`]. Worker only.
+    pub fn keep_unlinked(&self, handle: Handle, fd: OwnedFd) {
+        if let (Some(known), Some(object)) = (&self.known, object_in(handle)) {
+            known.keep_unlinked(object, fd);
+        }
+    }
+
+    /// An object is gone: nothing has to be remembered of it. Worker only.
+    pub fn forget(&self, handle: Handle) {
+        if let (Some(known), Some(object)) = (&self.known, object_in(handle)) {
+            known.forget(object);
+        }
     }
 
     /// Opens the object of a handle on this mount; the file system's own handle opens its root directory.
@@ -169,12 +289,10 @@ impl Mount {
                 inode,
                 generation,
             } if fs == self.fs => {
-                let fid = Fid {
-                    inode,
-                    generation,
-                    subvolume: self.subvolume,
-                };
-                let fd = self.open_fid(fid, open)?;
+                if let Some(known) = &self.known {
+                    return known.open_object(self, (inode, generation), open);
+                }
+                let fd = self.open_fid(self.fid((inode, generation)), open)?;
                 // Generation 0 is "any" for ext4 and btrfs, and that of objects which mkfs made.
                 if generation == 0 && self.handle_of(fd.as_fd())? != handle {
                     return Err(DmError::BadHandle);
@@ -185,43 +303,63 @@ impl Mount {
         }
     }
 
-    fn open_fid(&self, fid: Fid, open: OpenFor) -> Result<OwnedFd, DmError> {
+    pub(super) fn open_fid(&self, fid: Fid, open: OpenFor) -> Result<OwnedFd, DmError> {
         let kernel = build(self.kind, fid).ok_or(DmError::BadHandle)?;
-        let look = || {
-            let flags = libc::O_PATH | libc::O_NOFOLLOW;
-            open_by_handle(self.root.as_fd(), &kernel, flags).map_err(lookup_error)
+        let flags = match flags_for(open) {
+            Some(flags) if self.kind == FsKind::Xfs => flags,
+            _ => return self.open_kernel(&kernel, open),
         };
-        let access = match open {
-            OpenFor::Look => return look(),
-            OpenFor::Read => libc::O_RDONLY,
-            OpenFor::Write => libc::O_RDWR,
-        };
-        let flags =
-            access | libc::O_NOATIME | libc::O_NONBLOCK | libc::O_NOFOLLOW | libc::O_LARGEFILE;
-        if self.kind == FsKind::Xfs {
-            let root = self.root.as_fd();
-            return match xfs::open_by_handle(root, fid.inode, fid.generation, flags) {
-                // EPERM: it is neither a file nor a directory, or an immutable file.
-                Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
-                    let fd = look()?;
-                    match has_data(fd.as_fd())? {
-                        true => Err(DmError::NotPermitted),
-                        false => Ok(fd),
-                    }
+        match xfs::open_by_handle(self.root.as_fd(), fid.inode, fid.generation, flags) {
+            // EPERM: it is neither a file nor a directory, or an immutable file.
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+                let fd = self.open_kernel(&kernel, OpenFor::Look)?;
+                match has_data(fd.as_fd())? {
+                    true => Err(DmError::NotPermitted),
+                    false => Ok(fd),
                 }
-                other => other.map_err(lookup_error),
-            };
+            }
+            other => other.map_err(lookup_error),
         }
+    }
+
+    pub(super) fn open_kernel(
+        &self,
+        kernel: &KernelHandle,
+        open: OpenFor,
+    ) -> Result<OwnedFd, DmError> {
+        let root = self.root.as_fd();
         // Opening a pipe or a device has effects, so the kind is looked at first.
-        let fd = look()?;
-        if !has_data(fd.as_fd())? {
-            return Ok(fd);
+        let fd = open_by_handle(root, kernel, libc::O_PATH | libc::O_NOFOLLOW);
+        let fd = fd.map_err(lookup_error)?;
+        match flags_for(open) {
+            Some(flags) if has_data(fd.as_fd())? => {
+                open_by_handle(root, kernel, flags).map_err(lookup_error)
+            }
+            _ => Ok(fd),
         }
-        open_by_handle(self.root.as_fd(), &kernel, flags).map_err(lookup_error)
     }
 }
 
-fn has_data(fd: BorrowedFd<'_>) -> Result<bool, DmError> {
+/// How to open a file for a purpose; `None`: O_PATH.
+pub(super) fn flags_for(open: OpenFor) -> Option<libc::c_int> {
+    let access = match open {
+        OpenFor::Look => return None,
+        OpenFor::Read => libc::O_RDONLY,
+        OpenFor::Write => libc::O_RDWR,
+    };
+    Some(access | libc::O_NOATIME | libc::O_NONBLOCK | libc::O_NOFOLLOW | libc::O_LARGEFILE)
+}
+
+fn object_in(handle: Handle) -> Option<(u64, u32)> {
+    match handle {
+        Handle::Object {
+            inode, generation, ..
+        } => Some((inode, generation)),
+        _ => None,
+    }
+}
+
+pub(super) fn has_data(fd: BorrowedFd<'_>) -> Result<bool, DmError> {
     Ok(Kinds::REGULAR.or(Kinds::DIRECTORY).has(kind_of(fd)?))
 }
 
@@ -264,7 +402,7 @@ mod tests {
 
     #[test]
     fn what_goes_into_a_kernel_handle_comes_out() {
-        for fs in [FsKind::Xfs, FsKind::Ext4, FsKind::Btrfs] {
+        for fs in [FsKind::Xfs, FsKind::Ext4, FsKind::Btrfs, FsKind::Tmpfs] {
             let subvolume = if fs == FsKind::Btrfs { 5 } else { 0 };
             let fid = Fid {
                 inode: 131,

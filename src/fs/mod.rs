@@ -9,27 +9,32 @@ mod error;
 mod ext4;
 mod fuse_view;
 pub mod handle;
+mod handle_file;
 pub mod hole;
 pub mod identify;
 pub mod invisible;
 mod keep;
+mod known;
 pub mod path;
 pub mod scan;
 pub mod side;
 pub mod stat;
 pub mod state;
 pub mod users;
+mod walk;
 
 pub use attr::AttrLimits;
 pub use error::FsError;
 pub use fuse_view::FuseView;
 pub use hole::AllocInfo;
 pub use keep::Kept;
+pub use known::Known;
 pub use scan::{BulkScan, DirScan, Found, Want};
 pub use stat::FileAttr;
 pub use state::{ObjectState, StateError};
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use crate::model::handle::FsId;
 
@@ -40,16 +45,54 @@ pub enum FsKind {
     Xfs,
     Ext4,
     Btrfs,
+    Tmpfs,
+    /// Any other, by its `f_type` of statfs(2): overlayfs, NFS ...
+    Other(u64),
 }
 
+/// Magic numbers of other kinds, and what mountinfo calls them.
+const OTHER_NAMES: &[(u64, &str)] = &[
+    (0x794c_7630, "overlay"),
+    (0x6969, "nfs"),
+    (0x6573_5546, "fuse"),
+    (0x8584_58f6, "ramfs"),
+    (0xf2f5_2010, "f2fs"),
+    (0xca45_1a4e, "bcachefs"),
+    (0x2fc1_2fc1, "zfs"),
+    (0x5265_4973, "reiserfs"),
+    (0x3153_464a, "jfs"),
+    (0x7461_636f, "ocfs2"),
+    (0x0116_1970, "gfs2"),
+    (0x00c3_6400, "ceph"),
+    (0x0bd0_0bd0, "lustre"),
+    (0xff53_4d42, "cifs"),
+    (0xfe53_4d42, "smb3"),
+    (0x4d44, "vfat"),
+    (0x2011_bab0, "exfat"),
+    (0x0102_1997, "9p"),
+    (0x9660, "iso9660"),
+    (0x7371_7368, "squashfs"),
+    (0xe0f5_e1e2, "erofs"),
+];
+
 impl FsKind {
-    /// `xfs`, `ext4`, `btrfs`.
+    /// As mountinfo has it: `xfs`, `ext4`, `btrfs`, `tmpfs`, `overlay` ...; `other` if nobody told us.
     pub fn name(self) -> &'static str {
         match self {
             Self::Xfs => "xfs",
             Self::Ext4 => "ext4",
             Self::Btrfs => "btrfs",
+            Self::Tmpfs => "tmpfs",
+            Self::Other(magic) => OTHER_NAMES
+                .iter()
+                .find(|(known, _)| *known == magic)
+                .map_or("other", |(_, name)| name),
         }
+    }
+
+    /// Does the kernel make pre-content events (fanotify) for files of this kind?
+    pub fn has_content_events(self) -> bool {
+        matches!(self, Self::Xfs | Self::Ext4 | Self::Btrfs)
     }
 }
 
@@ -74,14 +117,26 @@ pub struct Mount {
     pub block_bytes: u64,
     /// What DM attributes may hold here.
     pub limits: AttrLimits,
+    /// Inode number and generation of the root directory, as handles have them.
+    pub root_object: (u64, u32),
     /// A readable directory descriptor of the root on the private mount (not O_PATH).
     pub root: OwnedFd,
+    /// What the worker learned of objects; a client has none.
+    pub known: Option<Known>,
 }
 
 impl Mount {
-    /// The file system whose root `root` is. Used by the worker after it made the private mount, and by
-    /// a client with the descriptor that it was given for the file system's handle.
+    /// The file system whose root `root` is. For a client, with the descriptor that it was given for the file
+    /// system's handle, and for the worker where the kernel opens each object by its handle (xfs, ext4, btrfs).
     pub fn new(root: OwnedFd) -> Result<Self, FsError> {
         identify::mount(root)
+    }
+
+    /// The same for the worker and file systems of any kind. What handles mean that the kernel cannot open by
+    /// 24 bytes is kept below the state directory.
+    pub fn serving(root: OwnedFd, state_dir: &Path) -> Result<Self, FsError> {
+        let mut mount = identify::mount(root)?;
+        mount.known = Known::open(&mount, state_dir)?;
+        Ok(mount)
     }
 }

@@ -80,7 +80,7 @@ impl From<FileAttr> for ObjectStat {
     }
 }
 
-/// The stat(2) part alone.
+/// The stat(2) part alone, with the real ctime; users may be shown another, see [`shown`].
 pub fn stat(fd: BorrowedFd<'_>) -> Result<FileAttr, DmError> {
     let stat = fstat(fd).map_err(dm)?;
     Ok(FileAttr {
@@ -98,6 +98,15 @@ pub fn stat(fd: BorrowedFd<'_>) -> Result<FileAttr, DmError> {
         blksize: stat.st_blksize as u64,
         blocks: stat.st_blocks as u64,
     })
+}
+
+/// The stat(2) part as users see it who look through FUSE: DM changes do not show in ctime.
+pub fn shown(fd: BorrowedFd<'_>) -> Result<FileAttr, DmError> {
+    let mut stat = stat(fd)?;
+    if let Some(ctime) = state::read(fd)?.shown_ctime {
+        stat.ctime = ctime;
+    }
+    Ok(stat)
 }
 
 fn change_of(stat: &FileAttr, punches: u32) -> u64 {
@@ -183,6 +192,10 @@ impl Mount {
             shown.generation = generation;
         }
         if !(want.state || want.attributes || want.dtime || want.change) {
+            // A state that cannot be understood hides no stat(2).
+            if let Some(ctime) = state::read(fd).ok().and_then(|state| state.shown_ctime) {
+                shown.ctime = ctime.0;
+            }
             return Ok(shown);
         }
         let marks = Marks::read(fd)?;
@@ -194,6 +207,9 @@ impl Mount {
                 ObjectState::default()
             }
         };
+        if let Some(ctime) = state.shown_ctime {
+            shown.ctime = ctime.0;
+        }
         if want.state {
             shown.has_regions = is_unreadable || !state.regions.is_empty();
             shown.events = events_of(&state);

@@ -1,7 +1,8 @@
 //! What the service keeps with an object: xattr `trusted.dmapi.state`.
 //!
-//! Bytes: version u8 (1) | postcard of [`ObjectState`] | CRC32C of all before, little endian. A value that
-//! is not understood is an error and never "no regions": that would show zeros to a user.
+//! Bytes: version u8 | postcard of [`ObjectState`] | CRC32C of all before, little endian. Version 1 has no
+//! `shown_ctime` and is what is written where that is not set, so that older services read it; version 2 has it.
+//! A value that is not understood is an error and never "no regions": that would show zeros to a user.
 
 use std::os::fd::BorrowedFd;
 use std::sync::Mutex;
@@ -11,6 +12,7 @@ use nix::sys::stat::fstat;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::fs::stat;
 use crate::model::DmError;
 use crate::model::EventSet;
 use crate::model::Region;
@@ -32,6 +34,43 @@ pub struct ObjectState {
     pub changes: u32,
     /// `dt_dtime` where it is not ctime.
     pub dtime: Option<(i64, u32)>,
+    /// The ctime that users are shown: a DM change moved the real one, and they were to see nothing of it.
+    pub shown_ctime: Option<(i64, u32)>,
+}
+
+/// The parts that version 1 has.
+#[derive(Serialize, Deserialize)]
+struct Version1<'a> {
+    regions: std::borrow::Cow<'a, [Region]>,
+    events: EventSet,
+    punched_from: Option<u64>,
+    changes: u32,
+    dtime: Option<(i64, u32)>,
+}
+
+impl<'a> From<&'a ObjectState> for Version1<'a> {
+    fn from(state: &'a ObjectState) -> Self {
+        Self {
+            regions: state.regions.as_slice().into(),
+            events: state.events,
+            punched_from: state.punched_from,
+            changes: state.changes,
+            dtime: state.dtime,
+        }
+    }
+}
+
+impl From<Version1<'_>> for ObjectState {
+    fn from(old: Version1<'_>) -> Self {
+        Self {
+            regions: old.regions.into_owned(),
+            events: old.events,
+            punched_from: old.punched_from,
+            changes: old.changes,
+            dtime: old.dtime,
+            shown_ctime: None,
+        }
+    }
 }
 
 impl ObjectState {
@@ -41,6 +80,7 @@ impl ObjectState {
             && self.events.0 == 0
             && self.punched_from.is_none()
             && self.dtime.is_none()
+            && self.shown_ctime.is_none()
     }
 }
 
@@ -60,7 +100,7 @@ impl std::fmt::Display for StateError {
         match self {
             Self::Version(version) => write!(
                 f,
-                "trusted.dmapi.state has version {version}, this service knows 1: upgrade it"
+                "trusted.dmapi.state has version {version}, this service knows 1 and 2: upgrade it"
             ),
             Self::Damaged => f.write_str(
                 "trusted.dmapi.state is damaged, so accesses are refused: restore the attribute from a \
@@ -83,7 +123,8 @@ impl From<StateError> for DmError {
 }
 
 pub(super) const NAME: &std::ffi::CStr = c"trusted.dmapi.state";
-const VERSION: u8 = 1;
+const WITHOUT_CTIME: u8 = 1;
+const WITH_CTIME: u8 = 2;
 const CHECKSUM_BYTES: usize = 4;
 
 /// Threads of the worker that change one object's state go one after the other.
@@ -91,7 +132,10 @@ static LOCKS: [Mutex<()>; 64] = [const { Mutex::new(()) }; 64];
 
 /// The bytes of the xattr.
 pub fn encode(state: &ObjectState) -> Result<Vec<u8>, StateError> {
-    let bytes = postcard::to_extend(state, vec![VERSION]);
+    let bytes = match state.shown_ctime {
+        None => postcard::to_extend(&Version1::from(state), vec![WITHOUT_CTIME]),
+        Some(_) => postcard::to_extend(state, vec![WITH_CTIME]),
+    };
     let mut bytes = bytes.map_err(|_| StateError::Call(DmError::NoMemory))?;
     bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
     Ok(bytes)
@@ -105,12 +149,18 @@ pub fn decode(bytes: &[u8]) -> Result<ObjectState, StateError> {
         return Err(StateError::Damaged);
     }
     match body.split_first() {
-        Some((&VERSION, rest)) => match postcard::take_from_bytes(rest) {
-            Ok((state, [])) => Ok(state),
-            _ => Err(StateError::Damaged),
-        },
+        Some((&WITHOUT_CTIME, rest)) => whole::<Version1<'_>>(rest).map(ObjectState::from),
+        Some((&WITH_CTIME, rest)) => whole(rest),
         Some((&version, _)) => Err(StateError::Version(version)),
         None => Err(StateError::Damaged),
+    }
+}
+
+/// A value that takes up all bytes.
+fn whole<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, StateError> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Ok(value),
+        _ => Err(StateError::Damaged),
     }
 }
 
@@ -155,6 +205,26 @@ pub fn update(
     Ok(new)
 }
 
+/// The ctime that users see stays what it is now, whatever DM changes follow; nothing is done if it stays
+/// already. To be called before the change, for objects that users see through FUSE. Worker only.
+pub fn keep_ctime(fd: BorrowedFd<'_>) -> Result<(), DmError> {
+    update(fd, |state| {
+        if state.shown_ctime.is_none() {
+            // An object that cannot be looked at cannot be changed either.
+            state.shown_ctime = stat::stat(fd).ok().map(|stat| stat.ctime);
+        }
+    })?;
+    Ok(())
+}
+
+/// The ctime that users see is the real one again: they changed the object. Worker only.
+pub fn clear_ctime(fd: BorrowedFd<'_>) -> Result<(), DmError> {
+    if read(fd)?.shown_ctime.is_some() {
+        update(fd, |state| state.shown_ctime = None)?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,7 +241,24 @@ mod tests {
             punched_from: Some(4096),
             changes: 3,
             dtime: Some((-1, 5)),
+            shown_ctime: None,
         }
+    }
+
+    #[test]
+    fn a_shown_ctime_makes_it_version_2_and_all_else_stays_version_1() {
+        let old = encode(&some()).unwrap();
+        assert_eq!(old[0], 1);
+        // What a service of version 1 has written, to the byte.
+        let known = [1, 1, 0, 0, 7, 9, 128, 128, 64, 1, 128, 32, 3, 1, 1, 5];
+        assert_eq!(old[..old.len() - 4], known);
+        let shown = ObjectState {
+            shown_ctime: Some((1_700_000_000, 5)),
+            ..some()
+        };
+        let new = encode(&shown).unwrap();
+        assert_eq!(new[0], 2);
+        assert_eq!(decode(&new), Ok(shown));
     }
 
     #[test]
@@ -190,9 +277,9 @@ mod tests {
             assert_eq!(decode(&bad), Err(StateError::Damaged), "byte {at}");
             assert_eq!(decode(&good[..at]), Err(StateError::Damaged), "cut at {at}");
         }
-        let mut newer = vec![2, 1, 2, 3];
+        let mut newer = vec![3, 1, 2, 3];
         newer.extend_from_slice(&crc32c::crc32c(&newer).to_le_bytes());
-        assert_eq!(decode(&newer), Err(StateError::Version(2)));
+        assert_eq!(decode(&newer), Err(StateError::Version(3)));
         assert_eq!(decode(&[]), Err(StateError::Damaged));
     }
 

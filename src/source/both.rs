@@ -184,7 +184,9 @@ mod tests {
                     value_bytes_max: 1,
                     total_bytes_max: 1,
                 },
+                root_object: (1, 1),
                 root: File::open("/").expect("the root").into(),
+                known: None,
             };
             Arc::new(Self {
                 name,

@@ -11,6 +11,8 @@ pub struct Entry {
     pub inode: u64,
     /// Position behind the entry, for lseek(2).
     pub next: i64,
+    /// `DT_DIR` ..., or `DT_UNKNOWN`.
+    pub kind: u8,
     /// Name without NUL.
     pub name: Vec<u8>,
 }
@@ -30,6 +32,7 @@ fn parse(record: &[u8]) -> Option<(Entry, usize)> {
     let entry = Entry {
         inode: u64::from_ne_bytes(field(record, 0)?),
         next: i64::from_ne_bytes(field(record, 8)?),
+        kind: *record.get(18)?,
         name: name[..end].to_vec(),
     };
     Some((entry, bytes))

@@ -30,7 +30,7 @@ pub fn uuid(dir: BorrowedFd<'_>) -> io::Result<[u8; 16]> {
     Ok(answer.uuid)
 }
 
-/// statfs(2): `f_type`, `f_bsize`, `f_files`.
+/// statfs(2): `f_type`, `f_bsize`, `f_files`, `f_fsid`.
 #[derive(Clone, Copy, Debug)]
 pub struct StatFs {
     /// The magic number of its kind.
@@ -39,6 +39,8 @@ pub struct StatFs {
     pub block_bytes: u64,
     /// Inodes, free ones too.
     pub inodes: u64,
+    /// What the kernel calls it; 0 if it calls it nothing. xfs makes it of the device's number.
+    pub fsid: [u8; 8],
 }
 
 /// statfs(2) of an open directory.
@@ -55,5 +57,7 @@ pub fn statfs(dir: BorrowedFd<'_>) -> io::Result<StatFs> {
         magic: answer.f_type as u64,
         block_bytes: answer.f_bsize as u64,
         inodes: answer.f_files,
+        // SAFETY: fsid_t is two 32-bit integers.
+        fsid: unsafe { std::mem::transmute::<libc::fsid_t, [u8; 8]>(answer.f_fsid) },
     })
 }

@@ -121,10 +121,59 @@ struct BulkRequest {
     found: [BulkStat; BULK_COUNT],
 }
 
+/// The same with room for one.
+#[repr(C)]
+struct OneRequest {
+    inode: u64,
+    flags: u32,
+    room: u32,
+    filled: u32,
+    group: u32,
+    reserved: [u64; 5],
+    found: BulkStat,
+}
+
 const BULK_HEADER_BYTES: usize = 64;
 const BULKSTAT: libc::c_ulong = nix::request_code_read!(b'X', 127, BULK_HEADER_BYTES);
 const _: () = assert!(size_of::<BulkStat>() == 192);
 const _: () = assert!(std::mem::offset_of!(BulkRequest, found) == BULK_HEADER_BYTES);
+
+/// `XFS_BULK_IREQ_SPECIAL`, `XFS_BULK_IREQ_SPECIAL_ROOT`.
+const REQUEST_SPECIAL: u32 = 1 << 1;
+const SPECIAL_ROOT: u64 = 1;
+
+/// One inode at or behind a number, or a special one; `None`: there is none.
+fn first_from(mount: BorrowedFd<'_>, inode: u64, flags: u32) -> io::Result<Option<BulkStat>> {
+    let mut request = OneRequest {
+        inode,
+        flags,
+        room: 1,
+        filled: 0,
+        group: 0,
+        reserved: [0; 5],
+        found: BulkStat::default(),
+    };
+    // SAFETY: the kernel fills at most the one element behind the header.
+    let result = unsafe { libc::ioctl(mount.as_raw_fd(), BULKSTAT, &raw mut request) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok((request.filled == 1).then_some(request.found))
+}
+
+/// The generation of the inode with this number, be it linked or only open; `None`: it is not in use.
+pub fn generation_of(mount: BorrowedFd<'_>, inode: u64) -> io::Result<Option<u32>> {
+    let found = first_from(mount, inode, 0)?;
+    Ok(found
+        .filter(|found| found.inode == inode)
+        .map(|found| found.generation))
+}
+
+/// The inode number of the root directory.
+pub fn root_inode(mount: BorrowedFd<'_>) -> io::Result<u64> {
+    let found = first_from(mount, SPECIAL_ROOT, REQUEST_SPECIAL)?;
+    Ok(found.map_or(0, |found| found.inode))
+}
 
 /// The inodes in use from `start` on, in order; fewer than [`BULK_COUNT`] or none: the end.
 /// Returns the inode where the next call begins.

@@ -28,7 +28,7 @@ fn times(place: &Place, name: &str) -> [(i64, i64); 3] {
     let meta = fs::metadata(place.join(name)).unwrap();
     let ctime = match place.mount.kind {
         FsKind::Xfs => (meta.ctime(), meta.ctime_nsec()),
-        FsKind::Ext4 | FsKind::Btrfs => (0, 0),
+        _ => (0, 0),
     };
     [
         (meta.atime(), meta.atime_nsec()),

@@ -10,6 +10,7 @@ use std::process::Stdio;
 use dmapi::fs::FsError;
 use dmapi::fs::Mount;
 use dmapi::fs::handle::kind_of;
+use dmapi::fs::identify;
 use dmapi::fs::users::User;
 use dmapi::fs::users::in_use;
 use dmapi::model::DmError;
@@ -243,6 +244,15 @@ fn a_subvolume_is_a_file_system_of_its_own() {
 
 #[test]
 fn other_kinds_are_refused() {
-    let refused = Mount::new(File::open("/proc").unwrap().into());
+    let refused = Mount::new(File::open("/proc").unwrap().into()).map(drop);
+    assert_eq!(
+        refused,
+        Err(FsError::NoHandles {
+            kind: "other",
+            errno: libc::EOPNOTSUPP
+        })
+    );
+    let shared_memory = File::open("/dev/shm").unwrap();
+    let refused = identify::identify_for_fanotify(shared_memory.as_fd());
     assert!(matches!(refused, Err(FsError::Unsupported { .. })));
 }

@@ -54,6 +54,7 @@ impl<'a> BulkScan<'a> {
         let volume = match mount.kind {
             FsKind::Ext4 => Some(Volume::open(mount.device)?),
             FsKind::Xfs | FsKind::Btrfs => None,
+            FsKind::Tmpfs | FsKind::Other(_) => return Err(DmError::NotSupported),
         };
         Ok(Self {
             mount,
@@ -131,7 +132,7 @@ impl<'a> BulkScan<'a> {
                 }));
                 Ok(next)
             }
-            (FsKind::Ext4, None) => Ok(None),
+            (FsKind::Ext4, None) | (FsKind::Tmpfs | FsKind::Other(_), _) => Ok(None),
         }
     }
 

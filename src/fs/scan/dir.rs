@@ -29,19 +29,24 @@ enum Place {
     End,
 }
 
-/// Cookies of ext4 have 63 bits and leave no room for check bits: the sign bit marks them.
+/// Cookies of ext4, and of what may lie on it, have 63 bits and leave no room for check bits: the sign bit
+/// marks them.
 const EXT4_COOKIE: u64 = 1 << 63;
 const EXT4_DOT_DOT: u64 = 1;
 const EXT4_END: u64 = 2;
 const DOT_DOT: u64 = 1;
 const FIRST_COOKIE: u64 = 2;
 
+fn has_long_cookies(kind: FsKind) -> bool {
+    matches!(kind, FsKind::Ext4 | FsKind::Other(_))
+}
+
 fn location_of(kind: FsKind, place: Place) -> u64 {
-    match (kind, place) {
+    match (has_long_cookies(kind), place) {
         (_, Place::Dot) => super::LOCATION_START,
-        (FsKind::Ext4, Place::DotDot) => EXT4_DOT_DOT,
-        (FsKind::Ext4, Place::At(i64::MAX)) | (FsKind::Ext4, Place::End) => EXT4_END,
-        (FsKind::Ext4, Place::At(cookie)) => EXT4_COOKIE | cookie as u64,
+        (true, Place::DotDot) => EXT4_DOT_DOT,
+        (true, Place::At(i64::MAX) | Place::End) => EXT4_END,
+        (true, Place::At(cookie)) => EXT4_COOKIE | cookie as u64,
         (_, Place::DotDot) => seal(DOT_DOT, Space::Directory),
         (_, Place::At(cookie)) => seal(cookie as u64 + FIRST_COOKIE, Space::Directory),
         (_, Place::End) => seal(VALUE_END, Space::Directory),
@@ -49,7 +54,7 @@ fn location_of(kind: FsKind, place: Place) -> u64 {
 }
 
 fn place_of(kind: FsKind, location: u64) -> Option<Place> {
-    if kind == FsKind::Ext4 {
+    if has_long_cookies(kind) {
         return match location {
             super::LOCATION_START => Some(Place::Dot),
             EXT4_DOT_DOT => Some(Place::DotDot),
@@ -158,7 +163,14 @@ mod tests {
 
     #[test]
     fn places_become_locations_and_come_back() {
-        for kind in [FsKind::Xfs, FsKind::Ext4, FsKind::Btrfs] {
+        let other = FsKind::Other(0);
+        for kind in [
+            FsKind::Xfs,
+            FsKind::Ext4,
+            FsKind::Btrfs,
+            FsKind::Tmpfs,
+            other,
+        ] {
             let places = [0, 1, 12, 1 << 40].map(Place::At);
             for place in [Place::Dot, Place::DotDot, Place::End]
                 .iter()

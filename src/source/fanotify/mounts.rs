@@ -35,7 +35,7 @@ pub fn explained(call: &'static str, error: &io::Error) -> DmError {
         Some(libc::EOPNOTSUPP | libc::ENODEV | libc::EXDEV) => tracing::error!(
             %error,
             "{call}: the kernel makes no pre-content events for this file system; xfs, ext4 and btrfs \
-             have them, others need the FUSE source, which is still to come"
+             have them, others need the FUSE source (dmctl mount --source fuse)"
         ),
         _ => tracing::error!(%error, "{call} failed"),
     }
@@ -49,7 +49,7 @@ pub fn explained(call: &'static str, error: &io::Error) -> DmError {
 impl Fanotify {
     pub(super) fn attach_mount(&self, mount_fd: OwnedFd) -> Result<Arc<Mount>, DmError> {
         let dir = mount::root_of(mount_fd.as_fd())?;
-        let identity = identify::identify(dir.as_fd()).map_err(|error| {
+        let identity = identify::identify_for_fanotify(dir.as_fd()).map_err(|error| {
             tracing::error!(%error, "the file system cannot be served");
             DmError::from(error)
         })?;
