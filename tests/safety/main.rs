@@ -10,6 +10,9 @@ mod marks;
 #[path = "../source_fanotify/rig.rs"]
 #[allow(dead_code)]
 mod rig;
+#[path = "../source_fanotify/sink.rs"]
+#[allow(dead_code)]
+mod sink;
 #[path = "../source_fanotify/uring.rs"]
 mod uring;
 #[path = "../source_fanotify/user.rs"]

@@ -9,6 +9,8 @@ mod measure;
 mod names;
 mod restart;
 mod rig;
+#[allow(dead_code)]
+mod sink;
 mod storm;
 mod uring;
 #[allow(dead_code)]

@@ -1,0 +1,23 @@
+//! The FUSE source on real file systems. Needs root.
+
+#[path = "../common/mod.rs"]
+mod common;
+#[allow(dead_code)]
+mod rig;
+#[path = "../source_fanotify/sink.rs"]
+#[allow(dead_code)]
+mod sink;
+#[allow(dead_code)]
+#[path = "../source_fanotify/uring.rs"]
+mod uring;
+#[allow(dead_code)]
+#[path = "../source_fanotify/user.rs"]
+mod user;
+
+/// Not a test: the users that the tests start.
+#[test]
+fn user_process() {
+    if std::env::var_os("DMAPI_TEST_USER").is_some() {
+        user::live();
+    }
+}
