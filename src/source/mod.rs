@@ -5,8 +5,10 @@
 
 pub mod arena;
 pub mod both;
+mod call;
 pub mod fanotify;
 pub mod fuse;
+mod judge;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;

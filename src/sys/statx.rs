@@ -52,18 +52,43 @@ fn statx(fd: BorrowedFd<'_>, mask: u32) -> io::Result<libc::statx> {
 /// `st_dev` of what a path leads to, also through a link of /proc/PID/fd. A server is not asked: a hung network
 /// file system of some other process must not hang us.
 pub fn device_of(path: &Path) -> io::Result<u64> {
+    Ok(known(&statx_at(path, 0)?).0)
+}
+
+fn statx_at(path: &Path, mask: u32) -> io::Result<libc::statx> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let mut found = MaybeUninit::<libc::statx>::zeroed();
     let flags = libc::AT_STATX_DONT_SYNC | libc::AT_NO_AUTOMOUNT;
     // SAFETY: the path is a C string, and `found` has room for what the kernel writes.
-    let result =
-        unsafe { libc::statx(libc::AT_FDCWD, path.as_ptr(), flags, 0, found.as_mut_ptr()) };
+    let result = unsafe {
+        libc::statx(
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            flags,
+            mask,
+            found.as_mut_ptr(),
+        )
+    };
     if result != 0 {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: zeroed memory is a valid statx, and the kernel has filled it in.
-    let found = unsafe { found.assume_init() };
-    Ok(libc::makedev(found.stx_dev_major, found.stx_dev_minor))
+    Ok(unsafe { found.assume_init() })
+}
+
+fn known(found: &libc::statx) -> (u64, u64) {
+    let device = libc::makedev(found.stx_dev_major, found.stx_dev_minor);
+    (device, found.stx_ino)
+}
+
+/// `st_dev` and `st_ino` of an open object; no server is asked.
+pub fn known_inode(fd: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
+    Ok(known(&statx(fd, libc::STATX_INO)?))
+}
+
+/// The same of what a path leads to; see [`device_of`].
+pub fn known_inode_at(path: &Path) -> io::Result<(u64, u64)> {
+    Ok(known(&statx_at(path, libc::STATX_INO)?))
 }
 
 /// Where an open object is; O_PATH will do.

@@ -2,7 +2,6 @@
 
 use std::os::fd::AsFd;
 
-use super::call::{self, FileId};
 use super::reader::Verdict;
 use super::{Fanotify, lock};
 use crate::model::Answer;
@@ -10,6 +9,7 @@ use crate::model::event::EventType;
 use crate::model::handle::Handle;
 use crate::model::ids::Serial;
 use crate::source::arena::{Slot, SlotState};
+use crate::source::call::{self, FileId};
 use crate::sys::fanotify::{EventFd, Response, can_deny_with};
 
 impl Fanotify {

@@ -6,7 +6,7 @@ use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::{Fanotify, STRIPES, Served, judge, lock, mappings};
+use super::{Fanotify, STRIPES, Served, lock, mappings};
 use crate::fs::{handle, hole, stat, state};
 use crate::model::event::{EventSet, EventType};
 use crate::model::file::Region;
@@ -14,6 +14,7 @@ use crate::model::handle::Handle;
 use crate::model::{DmError, OpenFor};
 use crate::source::Changed;
 use crate::source::arena::{Slot, SlotState};
+use crate::source::judge;
 use crate::sys::lease::Lease;
 
 /// A file that was just closed may still be on its way out of another processor's hands, and an event of

@@ -11,13 +11,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::reader::{Looked, Queued, Verdict};
-use super::{Fanotify, Served, call, judge, lock};
+use super::{Fanotify, Served, lock};
 use crate::fs::scan::LOCATION_START;
 use crate::fs::{BulkScan, Want, handle};
 use crate::model::event::{EventBody, EventSet, EventType, NamespaceBody};
 use crate::model::handle::{FsId, Handle};
 use crate::model::{DmError, Kinds, OpenFor};
 use crate::source::arena::{Slot, SlotState};
+use crate::source::call;
+use crate::source::judge;
 use crate::sys::fanotify;
 
 /// Second word of the kept private tree: no mark hides a file that the list guards.

@@ -8,10 +8,8 @@
 //! What must never be changed is in docs/architecture.md ("orders"); the places that follow it say so.
 
 mod answer;
-mod call;
 mod change;
 mod ends;
-mod judge;
 mod lists;
 mod mappings;
 mod mounts;
@@ -24,9 +22,9 @@ mod watch;
 /// What reads bytes of the kernel, for the fuzz targets.
 #[doc(hidden)]
 pub mod parsers {
-    pub use super::call::parse as syscall_line;
     pub use super::mounts::parse as mountinfo_line;
     pub use super::notify::parse as notifications;
+    pub use crate::source::call::parse as syscall_line;
 }
 
 use std::collections::{HashMap, HashSet};

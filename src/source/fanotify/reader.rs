@@ -8,16 +8,16 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::call::{self, FileId};
-use super::judge::{self, Wanted};
 use super::{Fanotify, Served, lock};
 use crate::fs::{ObjectState, StateError, state};
 use crate::model::event::{EventBody, EventSet, EventType};
 use crate::model::handle::Handle;
 use crate::model::{Answer, DmError, OpenFor};
-use crate::source::arena::{EVENT_BYTES_MAX, EVENT_BYTES_MIN, Slot, SlotState};
+use crate::source::arena::{EVENT_BYTES_MAX, EVENT_BYTES_MIN, RawEvent, Slot, SlotState};
+use crate::source::call::{self, Call, FileId};
+use crate::source::judge::{self, Access, Operation, Wanted};
 use crate::sys::clock::realtime_ms;
-use crate::sys::fanotify::{self, EventFd, FAN_PRE_ACCESS, Response};
+use crate::sys::fanotify::{self, EventFd, FAN_OPEN_PERM, FAN_PRE_ACCESS, Response};
 
 /// Events that one read(2) may bring: more would wait for each other in one thread.
 const BATCH: usize = 8;
@@ -401,8 +401,20 @@ fn wanted_by(slot: &Slot, file: FileId, state: &ObjectState) -> Option<(Wanted, 
         return None; // An open changes nothing unless it truncates.
     }
     let call = call::call_of(slot.event.tid);
-    let operation = call::operation(&slot.event, call, file);
+    let operation = operation_of(&slot.event, call, file);
     judge::judge(operation, state, file.size).map(|wanted| (wanted, call.hash))
+}
+
+fn operation_of(event: &RawEvent, call: Call, file: FileId) -> Operation {
+    if event.mask & FAN_OPEN_PERM != 0 {
+        return call::open_operation(event.tid, call);
+    }
+    let (offset, length) = event.range.unwrap_or((0, u64::MAX));
+    call::operation(event.tid, call, file, (offset, length)).unwrap_or(Operation {
+        access: Access::Unknown,
+        offset,
+        length,
+    })
 }
 
 fn refuse(slot: &Slot, why: &str, error: DmError) -> Verdict {

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::{Fanotify, call, lock};
+use super::{Fanotify, lock};
 use crate::model::ids::Serial;
 use crate::source::arena::{Slot, SlotState};
+use crate::source::call;
 use crate::sys::fanotify::Response;
 
 /// How soon the death of a blocked process is noticed, ms.

@@ -57,6 +57,12 @@ const F_FLAGS: usize = 4;
 const F_WAY: usize = 5;
 const F_CTIME: usize = 6;
 const F_CTIME_NS: usize = 7;
+const F_USES: usize = 8;
+
+/// Rows in the number of an open file; above them is how often the row was used, so that a request which comes
+/// again for a file that is closed meanwhile does not name another.
+const FH_ROW_BITS: u32 = 20;
+const _: () = assert!(FILES < 1 << FH_ROW_BITS);
 
 const O_STATE: usize = 0;
 const O_NODE: usize = 1;
@@ -105,12 +111,14 @@ pub enum Way {
 pub struct OpenFile {
     /// Its place.
     pub row: usize,
+    /// How often its place was used.
+    pub uses: u64,
     /// The request that opened it.
     pub unique: u64,
     /// Its node.
     pub node: u64,
-    /// Our descriptor of the backing object.
-    pub fd: RawFd,
+    /// Our descriptor of a directory; `None`: the one of the object is used.
+    pub fd: Option<RawFd>,
     /// Flags of the user's open.
     pub flags: u32,
     /// How it is open.
@@ -122,7 +130,7 @@ pub struct OpenFile {
 impl OpenFile {
     /// What the kernel calls it.
     pub fn fh(&self) -> u64 {
-        self.row as u64 + 1
+        self.uses << FH_ROW_BITS | (self.row as u64 + 1)
     }
 }
 
@@ -269,19 +277,23 @@ impl Table {
         let set = |field: usize, value: u64| self.memory.set(word + field, value);
         set(F_UNIQUE, file.unique);
         set(F_NODE, file.node);
-        set(F_FD, file.fd as u64);
+        let uses = self.memory.get(word + F_USES) + 1;
+        set(F_USES, uses);
+        set(F_FD, plus(file.fd));
         set(F_FLAGS, u64::from(file.flags));
         set(F_WAY, file.way as u64);
         set(F_CTIME, file.ctime.0 as u64);
         set(F_CTIME_NS, u64::from(file.ctime.1));
         set(F_STATE, USED);
-        Some(OpenFile { row, ..file })
+        Some(OpenFile { row, uses, ..file })
     }
 
     /// The open file that the kernel calls so.
     pub fn file(&self, fh: u64) -> Option<OpenFile> {
-        let row = usize::try_from(fh.checked_sub(1)?).ok()?;
-        (row < FILES).then(|| self.file_in(row)).flatten()
+        let place = fh & ((1 << FH_ROW_BITS) - 1);
+        let row = usize::try_from(place.checked_sub(1)?).ok()?;
+        let file = (row < FILES).then(|| self.file_in(row)).flatten()?;
+        (file.fh() == fh).then_some(file)
     }
 
     fn file_in(&self, row: usize) -> Option<OpenFile> {
@@ -289,9 +301,10 @@ impl Table {
         let get = |field: usize| self.memory.get(word + field);
         (get(F_STATE) == USED).then(|| OpenFile {
             row,
+            uses: get(F_USES),
             unique: get(F_UNIQUE),
             node: get(F_NODE),
-            fd: get(F_FD) as RawFd,
+            fd: minus(get(F_FD)),
             flags: get(F_FLAGS) as u32,
             way: match get(F_WAY) {
                 0 => Way::Passthrough,
@@ -461,7 +474,7 @@ impl Table {
 
     /// Every descriptor that must stay open when the worker dies.
     pub fn numbers(&self) -> Vec<RawFd> {
-        let of_files = self.files().map(|file| file.fd);
+        let of_files = self.files().filter_map(|file| file.fd);
         let of_objects = self
             .objects()
             .flat_map(|object| [object.backing.map(|(_, fd)| fd), object.ended])
@@ -496,9 +509,10 @@ mod tests {
     fn file(node: u64, fd: RawFd) -> OpenFile {
         OpenFile {
             row: 0,
+            uses: 0,
             unique: 10 + node,
             node,
-            fd,
+            fd: Some(fd),
             flags: 2,
             way: Way::Cached,
             ctime: (-1, 5),
@@ -516,10 +530,13 @@ mod tests {
         table.set_ended(row, Some(33), true);
         let next = Table::open(table.fd.try_clone().expect("dup")).expect("table");
         assert_eq!(next.file(one.fh()), None);
+        assert_eq!(next.file(0), None);
         assert_eq!(next.file(two.fh()), Some(two));
         assert_eq!(next.file_of_request(18), Some(two));
         assert_eq!(next.numbers(), vec![31, 32, 33]);
         assert_eq!(numbers(next.number()), vec![31, 32, 33]);
+        let again = next.add_file(file(9, 34)).expect("room");
+        assert_eq!((again.row, next.file(one.fh())), (one.row, None));
         let object = next.objects().next().expect("an object");
         assert_eq!(object.backing, Some((0, 32)));
         assert!(object.listed && object.is_ended);

@@ -9,12 +9,11 @@ use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::judge::{Access, Operation};
-use crate::source::arena::RawEvent;
-use crate::sys::fanotify::FAN_OPEN_PERM;
+use crate::source::judge::{Access, Operation};
+use crate::sys::statx;
 use crate::sys::thread_of;
 
 /// The call of a thread that waits in the kernel.
@@ -156,27 +155,16 @@ pub fn is_nonblocking(tid: u32, call: Call, file: FileId) -> bool {
         .any(|flags| flags & libc::O_NONBLOCK != 0)
 }
 
-/// The operation behind an event.
-pub fn operation(event: &RawEvent, call: Call, file: FileId) -> Operation {
-    if event.mask & FAN_OPEN_PERM != 0 {
-        return open_operation(event.tid, call);
-    }
-    let caller = Caller {
-        tid: event.tid,
-        file,
-    };
-    let (offset, length) = event.range.unwrap_or((0, u64::MAX));
-    let rounded = Rounded { offset, length };
-    call.number
-        .and_then(|(number, arguments)| caller.operation(number, &arguments, rounded))
-        .unwrap_or(Operation {
-            access: Access::Unknown,
-            offset,
-            length,
-        })
+/// What the call of a thread does with the file; `rounded` is (offset, bytes) as the kernel tells it. `None`: another
+/// call, or one that does not name the file.
+pub fn operation(tid: u32, call: Call, file: FileId, rounded: (u64, u64)) -> Option<Operation> {
+    let (number, arguments) = call.number?;
+    let (offset, length) = rounded;
+    Caller { tid, file }.operation(number, &arguments, Rounded { offset, length })
 }
 
-fn open_operation(tid: u32, call: Call) -> Operation {
+/// What an open does: only by O_TRUNC anything.
+pub fn open_operation(tid: u32, call: Call) -> Operation {
     let access = match call.number {
         Some((libc::SYS_execve | libc::SYS_execveat, _)) => Access::Open,
         Some((number, arguments)) => match open_flags(tid, number, arguments) {
@@ -209,11 +197,13 @@ fn open_flags(tid: u32, number: i64, arguments: [u64; 6]) -> Option<u64> {
     }
 }
 
-/// A copy of the thread's open file of that number, if it is the event's file.
+/// A copy of the thread's open file of that number, if it is the event's file. On a FUSE mount closing the copy must
+/// not ask the server: the files there are opened with `FOPEN_NOFLUSH`.
 fn open_file(tid: u32, number: u64, file: FileId) -> Option<OwnedFd> {
     let fd = thread_of::descriptor(tid, number as i32).ok()?;
-    let stat = nix::sys::stat::fstat(fd.as_fd()).ok()?;
-    (stat.st_dev == file.device && stat.st_ino == file.inode).then_some(fd)
+    // No server is asked: on a FUSE mount that would be ourselves.
+    let (device, inode) = statx::known_inode(fd.as_fd()).ok()?;
+    (device == file.device && inode == file.inode).then_some(fd)
 }
 
 #[derive(Clone, Copy)]
@@ -267,8 +257,8 @@ impl Caller {
     /// Is that number the event's file?
     fn named(&self, number: u64) -> Option<()> {
         let path = format!("/proc/{}/fd/{}", self.tid, number as i32);
-        let found = fs::metadata(path).ok()?;
-        (found.dev() == self.file.device && found.ino() == self.file.inode).then_some(())
+        let found = statx::known_inode_at(Path::new(&path)).ok()?;
+        (found == (self.file.device, self.file.inode)).then_some(())
     }
 
     fn file_position(&self, number: u64) -> Option<u64> {
