@@ -62,6 +62,9 @@ impl Inheritance {
         arena.forget_kept();
         arena.descriptors_lost(clock::realtime_ms());
         for (kept, fd) in given.kept {
+            if kept.role == Role::FUSE_TABLE {
+                fuse::table::descriptors_lost(fd.as_raw_fd());
+            }
             keep(&arena, kept.role, kept.key, kept.more, fd)?;
         }
         let is_taken_over = !arena.kept().is_empty();

@@ -87,6 +87,9 @@ const R_SINCE: usize = 6;
 const R_PID: usize = 7;
 const R_CHANGES: usize = 8;
 
+/// In the place of a descriptor that was lost with all processes that had it. No process has this number.
+pub const FD_LOST: RawFd = RawFd::MAX;
+
 const REQUEST_DOING: u64 = 1;
 const REQUEST_QUEUED: u64 = 2;
 
@@ -479,7 +482,23 @@ impl Table {
             .objects()
             .flat_map(|object| [object.backing.map(|(_, fd)| fd), object.ended])
             .flatten();
-        of_files.chain(of_objects).collect()
+        let all = of_files.chain(of_objects);
+        all.filter(|fd| *fd != FD_LOST).collect()
+    }
+
+    /// All processes that had the descriptors are dead: the numbers mean nothing, or something else.
+    fn lose_descriptors(&self) {
+        for file in self.files() {
+            let word = FILE + file.row * ROW_WORDS;
+            self.memory.set(word + F_FD, FD_LOST as u64);
+        }
+        for object in self.objects() {
+            let word = OBJECT + object.row * ROW_WORDS;
+            if object.backing.is_some() {
+                self.memory.set(word + O_BACKING_FD, plus(Some(FD_LOST)));
+            }
+            self.memory.set(word + O_ENDED_FD, plus(None));
+        }
     }
 }
 
@@ -500,6 +519,14 @@ pub fn numbers(kept: RawFd) -> Vec<RawFd> {
                 numbers
             },
         )
+}
+
+/// The table is here and the descriptors that it names are lost: see [`FD_LOST`].
+pub fn descriptors_lost(kept: RawFd) {
+    let table = process::with_borrowed(kept, |fd| fd.try_clone_to_owned()).and_then(Table::open);
+    if let Ok(table) = table {
+        table.lose_descriptors();
+    }
 }
 
 #[cfg(test)]
@@ -558,6 +585,23 @@ mod tests {
         table.remove_request(row);
         assert_eq!(table.request_of(again), None);
         assert!(is_ours(serial) && !is_ours(Serial(1 << 40)));
+    }
+
+    #[test]
+    fn a_number_that_was_lost_is_nobodys() {
+        let table = Table::create().expect("memfd");
+        let one = table.add_file(file(7, 30)).expect("room");
+        let row = table.add_object(8, 99).expect("room");
+        table.set_backing(row, Some((4, 32)));
+        table.set_ended(row, Some(33), true);
+        descriptors_lost(table.number());
+        assert!(table.numbers().is_empty());
+        assert_eq!(table.file(one.fh()).expect("still open").fd, FD_LOST);
+        let object = table.object(row).expect("still there");
+        // The kernel still has the backing file.
+        assert_eq!(object.backing, Some((4, FD_LOST)));
+        assert!(object.ended.is_none() && object.is_ended);
+        assert!(process::take_inherited(FD_LOST).is_none());
     }
 
     #[test]
