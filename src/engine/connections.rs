@@ -41,6 +41,7 @@ impl Core {
             waiting: None,
             working: None,
             entered: Vec::new(),
+            writing: Vec::new(),
         };
         self.conns.insert(id, conn);
         id
@@ -112,13 +113,24 @@ impl Core {
         for session in sessions {
             self.serve_getters(session, out);
         }
-        let entered = match self.conns.get_mut(&conn) {
-            Some(conn) => std::mem::take(&mut conn.entered),
-            None => Vec::new(),
+        let (entered, written) = match self.conns.get_mut(&conn) {
+            Some(conn) => (
+                std::mem::take(&mut conn.entered),
+                std::mem::take(&mut conn.writing),
+            ),
+            None => (Vec::new(), Vec::new()),
         };
+        out.written.extend(written);
         for handle in entered {
             self.rights.release(handle, conn);
             self.regrant(handle, out);
+        }
+    }
+
+    /// The connection is about to get a descriptor to write of the object.
+    pub fn writes(&mut self, conn: ConnId, handle: Handle) {
+        if let Some(conn) = self.conns.get_mut(&conn) {
+            conn.writing.push(handle);
         }
     }
 

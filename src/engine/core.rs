@@ -51,6 +51,8 @@ pub struct Conn {
     pub working: Option<Handle>,
     /// The objects that `Enter` gave it a right on.
     pub entered: Vec<Handle>,
+    /// The objects that it has a descriptor to write of.
+    pub writing: Vec<Handle>,
 }
 
 impl Conn {

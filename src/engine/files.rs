@@ -6,11 +6,19 @@ use std::sync::Arc;
 use super::core::Core;
 use super::requests::{Durability, carry_out};
 use super::sink::DESTROY_LISTED;
-use super::{Asked, Engine, Outcome};
+use super::{Asked, ConnId, Engine, Outcome};
 use crate::fs::{Mount, attr, handle, side, stat, state, users};
 use crate::model::machine::changed_list;
 use crate::model::{DmError, EventSet, EventType, FsId, Handle, Kinds, OpenFor, Right, Token};
 use crate::proto::{Reply, Request, Target};
+
+/// What a call changes of an object, as users see it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Change {
+    Nothing,
+    Attributes,
+    Data,
+}
 
 const R_D_L: Kinds = Kinds::REGULAR.or(Kinds::DIRECTORY).or(Kinds::SYMLINK);
 
@@ -52,7 +60,10 @@ impl Engine {
                 right,
                 kinds,
                 open,
-            } => self.on_object(asked, target, right, kinds, open, |_, opened| {
+            } => self.on_object(asked, target, right, kinds, open, |asked, opened| {
+                if open == OpenFor::Write {
+                    self.begin_write(asked.conn, target.handle, &opened);
+                }
                 entered(opened)
             }),
             Request::SetEventList {
@@ -72,7 +83,7 @@ impl Engine {
                 target,
                 regions,
                 sync,
-            } => self.changing(asked, target, Kinds::REGULAR, |_, _| {
+            } => self.changing(asked, target, Kinds::REGULAR, Change::Attributes, |_, _| {
                 let changed = self.source.set_regions(target.handle, &regions, sync)?;
                 Ok(Reply::Exact(changed.exact))
             }),
@@ -80,7 +91,7 @@ impl Engine {
                 target,
                 offset,
                 length,
-            } => self.changing(asked, target, Kinds::REGULAR, |asked, _| {
+            } => self.changing(asked, target, Kinds::REGULAR, Change::Data, |asked, _| {
                 self.punch(asked, target.handle, offset, length)
             }),
             Request::SetAttribute {
@@ -89,7 +100,7 @@ impl Engine {
                 set_dtime,
                 value,
                 sync,
-            } => self.changing(asked, target, R_D_L, |_, opened| {
+            } => self.changing(asked, target, R_D_L, Change::Attributes, |_, opened| {
                 let fd = opened.fd.as_fd();
                 attr::set(&opened.mount, fd, &name, &value, set_dtime)?;
                 self.keep_copies(target.handle, opened, sync)
@@ -99,7 +110,7 @@ impl Engine {
                 name,
                 set_dtime,
                 sync,
-            } => self.changing(asked, target, R_D_L, |asked, opened| {
+            } => self.changing(asked, target, R_D_L, Change::Attributes, |asked, opened| {
                 match attr::remove(opened.fd.as_fd(), &name, set_dtime) {
                     // A worker that died after it was removed.
                     Err(DmError::NotFound) if asked.again => {}
@@ -108,17 +119,29 @@ impl Engine {
                 self.keep_copies(target.handle, opened, sync)
             }),
             Request::SetFileAttr { target, change } => {
-                self.changing(asked, target, R_D_L, |_, opened| {
-                    stat::set(opened.fd.as_fd(), &change)?;
+                let what = match change.size {
+                    Some(_) => Change::Data,
+                    None => Change::Attributes,
+                };
+                self.changing(asked, target, R_D_L, what, |_, opened| {
+                    let fd = opened.fd.as_fd();
+                    stat::set(fd, &change)?;
+                    if let (Some(_), true) = (change.ctime, self.is_behind_fuse(target.handle)) {
+                        state::update(fd, |state| state.shown_ctime = change.ctime)?;
+                    }
                     Ok(Reply::Nothing)
                 })
             }
-            Request::SyncFile { target } => {
-                self.changing(asked, target, Kinds::REGULAR, |_, opened| {
+            Request::SyncFile { target } => self.changing(
+                asked,
+                target,
+                Kinds::REGULAR,
+                Change::Nothing,
+                |_, opened| {
                     handle::sync(&opened.mount, opened.fd.as_fd())?;
                     Ok(Reply::Nothing)
-                })
-            }
+                },
+            ),
             other => unreachable!("{other:?} is no request on a file"),
         }
     }
@@ -149,17 +172,42 @@ impl Engine {
         asked: Asked,
         target: Target,
         kinds: Kinds,
+        change: Change,
         work: impl FnOnce(&Asked, &Opened) -> Result<Reply, DmError>,
     ) -> Outcome {
-        let look = OpenFor::Look;
-        self.on_object(
-            asked,
-            target,
-            Right::Exclusive,
-            kinds,
-            look,
-            |asked, opened| work(asked, &opened).into(),
-        )
+        let (right, look) = (Right::Exclusive, OpenFor::Look);
+        self.on_object(asked, target, right, kinds, look, |asked, opened| {
+            if change == Change::Nothing {
+                return work(asked, &opened).into();
+            }
+            self.hide_from_ctime(target.handle, &opened);
+            let outcome = work(asked, &opened);
+            // Also what failed may have done a part.
+            self.source.touched(target.handle, change == Change::Data);
+            outcome.into()
+        })
+    }
+
+    /// Do users see it through a FUSE mount, which can show them another ctime than the kernel's?
+    fn is_behind_fuse(&self, handle: Handle) -> bool {
+        let fs = handle.fs();
+        fs.is_some_and(|fs| self.lock().model.fuse_mount(fs).is_some())
+    }
+
+    /// A change is about to be made that users must not see in ctime.
+    fn hide_from_ctime(&self, handle: Handle, opened: &Opened) {
+        if self.is_behind_fuse(handle)
+            && let Err(error) = state::keep_ctime(opened.fd.as_fd())
+        {
+            // No room for it, say: a ctime that moves does less harm than a call that is refused.
+            tracing::debug!(%error, ?handle, "ctime moves");
+        }
+    }
+
+    /// The client gets a descriptor to write by; the end of that is its `Leave`.
+    fn begin_write(&self, conn: ConnId, handle: Handle, opened: &Opened) {
+        self.hide_from_ctime(handle, opened);
+        self.with(|core, _| core.writes(conn, handle));
     }
 
     /// In the order of the standard: session, token, object, kind, right; then the work.
@@ -300,11 +348,7 @@ impl Engine {
     ) -> Outcome {
         if !matches!(target.handle, Handle::Object { .. }) {
             return self.guarded(asked, target, Right::Exclusive, |core, out, asked| {
-                let Target {
-                    session,
-                    handle,
-                    token,
-                } = target;
+                let (session, handle, token) = target.parts();
                 let plan = core.model.plan_set_event_list(
                     session,
                     handle,
@@ -318,17 +362,23 @@ impl Engine {
                 })
             });
         }
-        self.changing(asked, target, Kinds::OBJECT, |_, opened| {
-            let old = state::read(opened.fd.as_fd())
-                .map_err(DmError::from)?
-                .events;
-            let list = changed_list(opened.kind, old, events, mask)?;
-            self.source.set_event_list(target.handle, list, true)?;
-            match old.has(EventType::Destroy) != list.has(EventType::Destroy) {
-                true => self.keep_copies(target.handle, opened, true),
-                false => Ok(Reply::Nothing),
-            }
-        })
+        self.changing(
+            asked,
+            target,
+            Kinds::OBJECT,
+            Change::Attributes,
+            |_, opened| {
+                let old = state::read(opened.fd.as_fd())
+                    .map_err(DmError::from)?
+                    .events;
+                let list = changed_list(opened.kind, old, events, mask)?;
+                self.source.set_event_list(target.handle, list, true)?;
+                match old.has(EventType::Destroy) != list.has(EventType::Destroy) {
+                    true => self.keep_copies(target.handle, opened, true),
+                    false => Ok(Reply::Nothing),
+                }
+            },
+        )
     }
 
     fn get_event_list(&self, asked: Asked, target: Target) -> Outcome {

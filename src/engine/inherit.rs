@@ -6,7 +6,7 @@ use super::requests::{Durability, carry_out};
 use super::{Asked, Engine, Outcome};
 use crate::fs::{Mount, attr};
 use crate::model::{DmError, FsId, Handle, OpenFor, Right};
-use crate::proto::{Reply, Request, Target};
+use crate::proto::{Reply, Request};
 
 impl Engine {
     pub(super) fn inherit_request(&self, asked: Asked) -> Outcome {
@@ -14,11 +14,7 @@ impl Engine {
         match asked.request.clone() {
             Request::SetInherit { target, name, mode } => {
                 self.guarded(asked, target, Right::Exclusive, |core, out, asked| {
-                    let Target {
-                        session,
-                        handle,
-                        token,
-                    } = target;
+                    let (session, handle, token) = target.parts();
                     let plan = core
                         .model
                         .plan_set_inherit(session, handle, token, name, mode);
@@ -27,11 +23,7 @@ impl Engine {
             }
             Request::ClearInherit { target, name } => {
                 self.guarded(asked, target, Right::Exclusive, |core, out, asked| {
-                    let Target {
-                        session,
-                        handle,
-                        token,
-                    } = target;
+                    let (session, handle, token) = target.parts();
                     let plan = core.model.plan_clear_inherit(session, handle, token, name);
                     carry_out(core, out, asked, Power, plan, |()| Reply::Nothing)
                 })

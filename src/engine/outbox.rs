@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Asked, Engine, Outlet};
 use crate::model::ids::Serial;
-use crate::model::{Answer, FsId};
+use crate::model::{Answer, FsId, Handle};
 use crate::proto::Back;
 
 /// See the module.
@@ -14,6 +14,8 @@ pub struct Outbox {
     pub replies: Vec<(Arc<dyn Outlet>, Back)>,
     /// Blocked operations that go on.
     pub answers: Vec<(Serial, Answer)>,
+    /// Objects that a client has written.
+    pub written: Vec<Handle>,
     /// File systems whose source looks at lists and dispositions again.
     pub interests: Vec<FsId>,
     /// Requests that got the right that they waited for.
@@ -33,6 +35,9 @@ impl Engine {
         // Users first: they wait for nothing else.
         for (serial, answer) in out.answers {
             self.source.answer(serial, answer);
+        }
+        for handle in out.written {
+            self.source.touched(handle, true);
         }
         for fs in out.interests {
             self.source.list_changed(fs);

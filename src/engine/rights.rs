@@ -16,11 +16,7 @@ impl Engine {
                 mask,
                 answers_destroy,
             } => self.guarded(asked, target, Right::Exclusive, |core, out, asked| {
-                let Target {
-                    session,
-                    handle,
-                    token,
-                } = target;
+                let (session, handle, token) = target.parts();
                 let plan = core
                     .model
                     .plan_set_disposition(session, handle, token, events, mask);
@@ -34,11 +30,7 @@ impl Engine {
                 enable,
                 answers_destroy,
             } => self.guarded(asked, target, Right::Exclusive, |core, out, asked| {
-                let Target {
-                    session,
-                    handle,
-                    token,
-                } = target;
+                let (session, handle, token) = target.parts();
                 let plan = core
                     .model
                     .plan_return_on_destroy(session, handle, token, name, enable);
@@ -91,11 +83,7 @@ impl Engine {
                 |core| {
                     // The only holder may go up although others wait: it would wait for itself.
                     let calls = core.rights.held(target.handle);
-                    let Target {
-                        session,
-                        handle,
-                        token,
-                    } = target;
+                    let (session, handle, token) = target.parts();
                     core.model.plan_upgrade_right(session, handle, token, calls)
                 },
                 |()| Reply::Nothing,
@@ -155,11 +143,7 @@ impl Engine {
         {
             return error.into();
         }
-        let Target {
-            session,
-            handle,
-            token,
-        } = target;
+        let (session, handle, token) = target.parts();
         self.with(|core, out| {
             if asked.granted {
                 // What it waited for it holds as a call now; the token takes it over.

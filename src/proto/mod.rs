@@ -84,6 +84,13 @@ pub struct Target {
     pub token: Option<Token>,
 }
 
+impl Target {
+    /// Session, handle, token: as the rules of the model take them.
+    pub fn parts(self) -> (SessionId, Handle, Option<Token>) {
+        (self.session, self.handle, self.token)
+    }
+}
+
 /// A managed file system, as `dm_path_to_handle` and `dmctl status` need it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FsEntry {
