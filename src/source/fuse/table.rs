@@ -488,9 +488,9 @@ impl Table {
 
     /// All processes that had the descriptors are dead: the numbers mean nothing, or something else.
     fn lose_descriptors(&self) {
-        for file in self.files() {
+        for file in self.files().filter(|file| file.fd.is_some()) {
             let word = FILE + file.row * ROW_WORDS;
-            self.memory.set(word + F_FD, FD_LOST as u64);
+            self.memory.set(word + F_FD, plus(Some(FD_LOST)));
         }
         for object in self.objects() {
             let word = OBJECT + object.row * ROW_WORDS;
@@ -596,7 +596,7 @@ mod tests {
         table.set_ended(row, Some(33), true);
         descriptors_lost(table.number());
         assert!(table.numbers().is_empty());
-        assert_eq!(table.file(one.fh()).expect("still open").fd, FD_LOST);
+        assert_eq!(table.file(one.fh()).expect("still open").fd, Some(FD_LOST));
         let object = table.object(row).expect("still there");
         // The kernel still has the backing file.
         assert_eq!(object.backing, Some((4, FD_LOST)));
