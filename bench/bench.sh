@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures libdmapi against the kernel's own limit, in one run: `make bench`. Prints a table; docs/performance.md keeps
-# one. The machine should do nothing else.
+# one. The machine should do nothing else. `bench.sh fuse`: only the rows of the FUSE source.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=demo/lib.sh
@@ -60,6 +60,26 @@ kill_recalld() {
   echo $(($(now_us) - start)) | awk '{print $1 / 1000}' >>"$1"
 }
 
+# The FUSE source beside the file system behind it and a FUSE server that does nothing else.
+fuse_rows() {
+  local bare mounts=("${owned_mounts[@]}")
+  make_file_system xfs "$work/fuse" 2G
+  mkdir "$work"/fuse/{plain,bare,managed} "$work"/{bare,over_fuse,responder}
+  fuse_bare "$work/fuse/bare" "$work/bare" 2>"$work/fuse_bare.log" &
+  bare=$!
+  own "$bare"
+  wait_for 20 mountpoint -q "$work/bare" || fail "a bare FUSE mount" "$(cat "$work/fuse_bare.log")" "$work/fuse_bare.log"
+  owned_mounts+=("$work/bare")
+  dmctl mount --source fuse "$work/fuse/managed" "$work/over_fuse" >"$work/mount.log" 2>&1 || fail "a FUSE mount" "$(cat "$work/mount.log")" "$work/dmapid.log"
+  owned_mounts+=("$work/over_fuse")
+  bench_fuse "$work/fuse/plain" "$work/bare" "$work/over_fuse" "$work/responder" "$(status_value worker_pid)" "$bare"
+  umount "$work/over_fuse"
+  umount "$work/bare"
+  wait "$bare"
+  wait_for 20 umount "$work/fuse" || fail "a file system that nobody uses" "it is busy" "$work/dmapid.log"
+  owned_mounts=("${mounts[@]}")
+}
+
 begin_work bench
 require_programs
 kernel_can || { say "bench: kernel $(uname -r) has no fanotify pre-content events"; exit 1; }
@@ -68,7 +88,13 @@ start_service
 dmctl manage "$work/managed" >"$work/manage.log" 2>&1 || fail "a managed file system" "$(cat "$work/manage.log")" "$work/dmapid.log"
 say "kernel $(uname -r), xfs on a loop device, $(nproc) cores, load $(cut -d' ' -f1 /proc/loadavg), $(date -u +%Y-%m-%d)"
 say ""
+if [ "${1:-}" = fuse ]; then
+  fuse_rows
+  exit
+fi
 bench_calls "$work/plain" "$work/raw" "$work/managed" "$(status_value worker_pid)" "$work/state"
+say ""
+fuse_rows
 say ""
 
 head -c 65536 /dev/urandom >"$work/victim"

@@ -7,7 +7,6 @@
  * Run by bench.sh. The machine must be quiet; a p99 of milliseconds is the scheduler.
  */
 #include <dmapi.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
@@ -16,6 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "answer.h"
 #include "kernel.h"
 #include "measure.h"
 
@@ -89,57 +89,21 @@ static double relay_events(const char *directory, int cpu, double raw_us)
     return series.p50_us;
 }
 
-static int answering_cpu;
-
-/* An application that answers every READ event without moving data. */
-static void answer_events(void *unused)
-{
-    (void)unused;
-    char *version;
-    _Alignas(8) char buffer[4096];
-    size_t length;
-    pin(answering_cpu);
-    must(dm_init_service(&version) == 0, "dm_init_service");
-    for (;;) {
-        if (dm_get_events(sid, 1, DM_EV_WAIT, sizeof buffer, buffer, &length) != 0) {
-            must(errno == EINTR, "dm_get_events");
-            continue;
-        }
-        dm_eventmsg_t *message = (dm_eventmsg_t *)(void *)buffer;
-        must(dm_respond_event(sid, message->ev_token, DM_RESP_CONTINUE, 0, 0, NULL) == 0,
-             "dm_respond_event");
-    }
-}
-
 static void managed_events(const char *directory, int cpu, pid_t worker, double raw_us,
                            double relay_us)
 {
     char path[PATH_MAX];
-    void *hanp, *fshanp;
-    size_t hlen, fshlen;
-    dm_eventset_t events;
-    dm_boolean_t exact;
-    dm_region_t region = {.rg_flags = DM_REGION_READ};
+    struct answerer answerer;
     make_file(path, directory, "events");
-    must(dm_path_to_handle(path, &hanp, &hlen) == 0, path);
-    must(dm_handle_to_fshandle(hanp, hlen, &fshanp, &fshlen) == 0, path);
-    DMEV_ZERO(events);
-    DMEV_SET(DM_EVENT_READ, events);
-    must(dm_set_disp(sid, fshanp, fshlen, DM_NO_TOKEN, &events, DM_EVENT_MAX) == 0, "dm_set_disp");
-    must(dm_set_region(sid, hanp, hlen, DM_NO_TOKEN, 1, &region, &exact) == 0, "dm_set_region");
-    answering_cpu = cpu;
     pin_process(worker, cpu);
-    pid_t application = spawn(answer_events, NULL);
+    answer_reads(&answerer, sid, path, cpu);
     struct series series = read_file(path, cpu, EVENTS, 1);
-    must(dm_set_region(sid, hanp, hlen, DM_NO_TOKEN, 0, NULL, &exact) == 0, "dm_set_region");
-    reap(application);
+    answer_no_more(&answerer);
     pin_process(worker, -1);
     const char *name = cpu < 0 ? "blocked read, dm_get_events + dm_respond_event, any core"
                                : "blocked read, dm_get_events + dm_respond_event, same core";
     row(name, series, raw_us, "raw");
     row("  the same", series, relay_us, "relay");
-    dm_handle_free(hanp, hlen);
-    dm_handle_free(fshanp, fshlen);
 }
 
 static void resident_reads(const char *plain, const char *raw_directory, const char *managed)
