@@ -42,9 +42,10 @@ pub fn get_config(handle: &Handle, flag: u32) -> Result<u64, DmError> {
         8 => OBJECT_HANDLE_BYTES as u64,
         9 => u64::from(regions_max()),
         10 => MESSAGE_BYTES_MAX as u64,
+        17 => u64::from(mounts::facts_of(handle)?.identity.kind.can_punch()),
         18 => mounts::facts_of(handle)?.limits.total_bytes_max,
         // BULKALL, DTIME_OVERLOAD, LEGACY, LOCK_UPGRADE, OBJ_REF, PENDING, PERS_ATTRIBUTES, PERS_EVENTS,
-        // PERS_INHERIT_ATTRIBS, PERS_MANAGED_REGIONS, PUNCH_HOLE, WILL_RETRY
+        // PERS_INHERIT_ATTRIBS, PERS_MANAGED_REGIONS, WILL_RETRY
         _ => 1,
     })
 }

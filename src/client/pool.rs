@@ -16,6 +16,7 @@ use once_cell::race::OnceBox;
 use super::autostart;
 use super::place;
 use super::slot::{Slot, Way};
+use crate::fs::store;
 use crate::model::{ClientId, DmError};
 use crate::sys::guest::Socket;
 
@@ -62,6 +63,9 @@ impl Pool {
     }
 
     fn new(pid: u32) -> Self {
+        if let Some(dir) = place::socket_path().parent() {
+            store::serve_from(&dir.join(store::STATE_LINK));
+        }
         Self {
             pid,
             state: Mutex::default(),

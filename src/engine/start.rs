@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use super::core::Core;
 use super::fuse::remount;
 use super::{Config, Engine, Host, housekeeping};
-use crate::fs::identify;
+use crate::fs::{identify, store};
 use crate::journal::{Control, Journal, JournalError, Opened, Sizes, Start};
 use crate::model::machine::Model;
 use crate::model::{EventBody, FsId, FuseMount, MountBody, Origin};
@@ -47,6 +47,7 @@ impl Engine {
             .publish_on(control)
             .map_err(|error| error.to_string())?;
         let syncer = journal.syncer();
+        serve_side_store(&config);
         let core = Core::new(model, journal, Arc::clone(&source));
         let engine = Arc::new_cyclic(|me| Self {
             me: me.clone(),
@@ -163,6 +164,30 @@ impl Core {
                 (EventBody::Mount(body), Origin::Request(id)) => Some((body.fs.fs()?, id)),
                 _ => None,
             })
+    }
+}
+
+/// In a user namespace links and special files have their attributes below the state directory, where clients
+/// read them; they know the socket's directory.
+fn serve_side_store(config: &Config) {
+    store::serve_from(&config.state);
+    let Some(link) = config
+        .control
+        .parent()
+        .map(|dir| dir.join(store::STATE_LINK))
+    else {
+        return;
+    };
+    if !store::is_unprivileged() || std::fs::read_link(&link).is_ok_and(|to| to == config.state) {
+        return;
+    }
+    let _ = std::fs::remove_file(&link);
+    if let Err(error) = std::os::unix::fs::symlink(&config.state, &link) {
+        tracing::warn!(
+            %error,
+            link = %link.display(),
+            "clients cannot read DM attributes of symbolic links: make the directory writable"
+        );
     }
 }
 

@@ -1,14 +1,13 @@
-//! DM attributes: xattrs `trusted.SGI_DMI_<name>`.
+//! DM attributes: xattrs `trusted.SGI_DMI_<name>` (see [`store`]).
 
-use std::ffi::CString;
 use std::os::fd::BorrowedFd;
 
 use crate::fs::Mount;
 use crate::fs::ObjectState;
 use crate::fs::stat;
 use crate::fs::state;
+use crate::fs::store;
 use crate::model::DmError;
-use crate::sys::xattr;
 
 /// What DM attributes may hold on a file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +18,7 @@ pub struct AttrLimits {
     pub total_bytes_max: u64,
 }
 
-const PREFIX: &str = "trusted.SGI_DMI_";
+const PREFIX: &[u8] = b"SGI_DMI_";
 
 /// Is this xattr one that the service keeps? Users see and change none of them through FUSE: a copy that took them
 /// along would pass for a stub.
@@ -33,18 +32,18 @@ pub fn is_ours(xattr: &[u8]) -> bool {
 /// A name, NUL padded, and its value.
 pub type Attribute = ([u8; 8], Vec<u8>);
 
-/// The xattr of an attribute. A name ends at its first NUL.
-fn xattr_name(name: &[u8; 8]) -> Result<CString, DmError> {
+/// The xattr of an attribute, without its prefix. A name ends at its first NUL.
+fn xattr_name(name: &[u8; 8]) -> Result<Vec<u8>, DmError> {
     let end = name.iter().position(|byte| *byte == 0).unwrap_or(8);
     if end == 0 {
         return Err(DmError::Invalid);
     }
-    CString::new([PREFIX.as_bytes(), &name[..end]].concat()).map_err(|_| DmError::Invalid)
+    Ok([PREFIX, &name[..end]].concat())
 }
 
 /// The attribute of an xattr; `None` for every other xattr.
 fn attribute_name(xattr: &[u8]) -> Option<[u8; 8]> {
-    let suffix = xattr.strip_prefix(PREFIX.as_bytes())?;
+    let suffix = xattr.strip_prefix(PREFIX)?;
     let mut name = [0; 8];
     name.get_mut(..suffix.len())?.copy_from_slice(suffix);
     (name[0] != 0).then_some(name)
@@ -59,7 +58,7 @@ fn set_error(error: std::io::Error) -> DmError {
 
 /// The value of an attribute; `NotFound` if the object has no such one, `Invalid` for the empty name.
 pub fn get(fd: BorrowedFd<'_>, name: &[u8; 8]) -> Result<Vec<u8>, DmError> {
-    xattr::get(fd, &xattr_name(name)?)?.ok_or(DmError::NotFound)
+    store::get(fd, &xattr_name(name)?)?.ok_or(DmError::NotFound)
 }
 
 /// Sets or replaces an attribute (worker only). Without `set_dtime` `dt_dtime` stays what it was; ctime
@@ -77,7 +76,7 @@ pub fn set(
         return Err(DmError::TooBig { need: None });
     }
     let kept = kept_dtime(fd, set_dtime)?;
-    xattr::set(fd, &xattr, value).map_err(set_error)?;
+    store::set(fd, &xattr, value).map_err(set_error)?;
     settle_dtime(fd, kept);
     Ok(())
 }
@@ -86,7 +85,7 @@ pub fn set(
 pub fn remove(fd: BorrowedFd<'_>, name: &[u8; 8], set_dtime: bool) -> Result<(), DmError> {
     let xattr = xattr_name(name)?;
     let kept = kept_dtime(fd, set_dtime)?;
-    if !xattr::remove(fd, &xattr)? {
+    if !store::remove(fd, &xattr)? {
         return Err(DmError::NotFound);
     }
     // Without attributes dtime is 0, and later ones must not find an old one.
@@ -117,16 +116,15 @@ fn settle_dtime(fd: BorrowedFd<'_>, dtime: Option<(i64, u32)>) {
     }
 }
 
-/// Does a list of xattrs hold an attribute?
-pub(super) fn is_any_in(list: &[u8]) -> bool {
-    let mut names = list.split(|byte| *byte == 0);
-    names.any(|name| attribute_name(name).is_some())
+/// Does a list of what is kept hold an attribute?
+pub(super) fn is_any_in(kept: &[Vec<u8>]) -> bool {
+    kept.iter().any(|name| attribute_name(name).is_some())
 }
 
-fn names_in(list: &[u8]) -> Vec<[u8; 8]> {
-    let mut names: Vec<_> = list
-        .split(|byte| *byte == 0)
-        .filter_map(attribute_name)
+fn names_in(kept: &[Vec<u8>]) -> Vec<[u8; 8]> {
+    let mut names: Vec<_> = kept
+        .iter()
+        .filter_map(|name| attribute_name(name))
         .collect();
     names.sort_unstable();
     names
@@ -134,7 +132,7 @@ fn names_in(list: &[u8]) -> Vec<[u8; 8]> {
 
 /// Names of all attributes, sorted.
 pub fn names(fd: BorrowedFd<'_>) -> Result<Vec<[u8; 8]>, DmError> {
-    Ok(names_in(&xattr::list(fd)?))
+    Ok(names_in(&store::names(fd)?))
 }
 
 /// All attributes with their values, sorted by name.
@@ -159,7 +157,7 @@ mod tests {
     fn names_go_to_xattrs_and_back() {
         for name in [b"a\0\0\0\0\0\0\0", b"12345678", b"\xff \n/%\0\0\0"] {
             let xattr = xattr_name(name).unwrap();
-            assert_eq!(attribute_name(xattr.as_bytes()), Some(*name));
+            assert_eq!(attribute_name(&xattr), Some(*name));
         }
         assert_eq!(xattr_name(&[0; 8]), Err(DmError::Invalid));
     }
@@ -186,9 +184,16 @@ mod tests {
 
     #[test]
     fn only_attributes_are_listed() {
-        let list = b"trusted.SGI_DMI_b\0trusted.dmapi.state\0user.x\0trusted.SGI_DMI_\0\
-            trusted.SGI_DMI_123456789\0trusted.sgi_dmi_c\0trusted.SGI_DMI_a\0";
-        let found = names_in(list);
+        let list = [
+            "SGI_DMI_b",
+            "dmapi.state",
+            "x",
+            "SGI_DMI_",
+            "SGI_DMI_123456789",
+            "sgi_dmi_c",
+            "SGI_DMI_a",
+        ];
+        let found = names_in(&list.map(|name| name.as_bytes().to_vec()));
         assert_eq!(found, [*b"a\0\0\0\0\0\0\0", *b"b\0\0\0\0\0\0\0"]);
     }
 }

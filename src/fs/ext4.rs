@@ -20,7 +20,8 @@ const INCOMPAT_EA_INODE: u32 = 0x400;
 const RO_COMPAT_SPARSE_SUPER: u32 = 1;
 const GROUP_INODE_UNINIT: u16 = 1;
 const INODE_EA_INODE: u32 = 0x20_0000;
-const ROOT_INODE: u64 = 2;
+/// The root directory's.
+pub const ROOT_INODE: u64 = 2;
 const SMALL_DESCRIPTOR_BYTES: u64 = 32;
 /// The part of an inode that each one has.
 const SMALL_INODE_BYTES: usize = 128;

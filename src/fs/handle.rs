@@ -18,6 +18,7 @@ use crate::fs::Mount;
 use crate::fs::ext4::Volume;
 use crate::fs::identify::Identity;
 use crate::fs::identify::fnv;
+use crate::fs::store;
 use crate::model::DmError;
 use crate::model::Handle;
 use crate::model::Kinds;
@@ -84,6 +85,24 @@ fn parse(fs: FsKind, kind: i32, bytes: &[u8]) -> Option<Fid> {
         }),
         _ => None,
     }
+}
+
+fn fid_of(fs: FsKind, kernel: &KernelHandle, st_ino: u64) -> Option<Fid> {
+    // fanotify may put flags above the type that the file system gave.
+    let kind = kernel.kind() & 0xffff;
+    match fs {
+        FsKind::Other(_) => Some(Fid {
+            inode: st_ino,
+            generation: hash_of(kind, kernel.bytes()),
+            subvolume: 0,
+        }),
+        fs => parse(fs, kind, kernel.bytes()),
+    }
+}
+
+/// Inode number and generation of what has that handle and `st_ino`, whatever subvolume it is in.
+pub(super) fn object_of(fs: FsKind, kernel: &KernelHandle, st_ino: u64) -> Option<(u64, u32)> {
+    fid_of(fs, kernel, st_ino).map(|fid| (fid.inode, fid.generation))
 }
 
 /// The generation where the kernel's handle does not fit into ours: a hash of it, never 0.
@@ -160,12 +179,7 @@ impl Identity {
         kernel: &KernelHandle,
         st_ino: u64,
     ) -> Result<(u64, u32), DmError> {
-        // fanotify may put flags above the type that the file system gave.
-        let kind = kernel.kind() & 0xffff;
-        if let FsKind::Other(_) = self.kind {
-            return Ok((st_ino, hash_of(kind, kernel.bytes())));
-        }
-        let fid = parse(self.kind, kind, kernel.bytes()).ok_or(DmError::Io)?;
+        let fid = fid_of(self.kind, kernel, st_ino).ok_or(DmError::Io)?;
         if fid.subvolume != self.subvolume {
             return Err(DmError::NotManaged);
         }
@@ -266,6 +280,7 @@ impl Mount {
 
     /// An object is gone: nothing has to be remembered of it. Worker only.
     pub fn forget(&self, handle: Handle) {
+        store::forget(self.root.as_fd(), handle);
         if let (Some(known), Some(object)) = (&self.known, object_in(handle)) {
             known.forget(object);
         }

@@ -185,6 +185,11 @@ fn punch_tail(
     size: u64,
 ) -> Result<(), DmError> {
     let file_end = size.next_multiple_of(block_bytes);
+    if !kind.has_content_events() {
+        // Where blocks lie is not told; what lies beyond the end is freed in any case.
+        free(fd, offset, file_end)?;
+        return ftruncate(fd, size as i64).map_err(dm);
+    }
     let allocated_end = allocated_end(fd, file_end)?;
     if kind == FsKind::Xfs {
         return free(fd, offset, file_end.max(allocated_end));

@@ -33,7 +33,11 @@ impl Kept {
         };
         Ok(Self {
             mtime,
-            capability: xattr::get(fd, CAPABILITY)?,
+            capability: match xattr::get(fd, CAPABILITY) {
+                // A kind without xattrs.
+                Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => None,
+                found => found?,
+            },
         })
     }
 

@@ -20,6 +20,7 @@ pub mod scan;
 pub mod side;
 pub mod stat;
 pub mod state;
+pub mod store;
 pub mod users;
 mod walk;
 
@@ -88,6 +89,24 @@ impl FsKind {
                 .find(|(known, _)| *known == magic)
                 .map_or("other", |(_, name)| name),
         }
+    }
+
+    /// Can ranges of its files be freed (`DM_CONFIG_PUNCH_HOLE`)? NFS before 4.2, and overlayfs above kinds that
+    /// cannot, refuse when it comes to it.
+    pub fn can_punch(self) -> bool {
+        !matches!(
+            self.name(),
+            "ramfs"
+                | "vfat"
+                | "exfat"
+                | "iso9660"
+                | "squashfs"
+                | "erofs"
+                | "9p"
+                | "jfs"
+                | "reiserfs"
+                | "other"
+        )
     }
 
     /// Does the kernel make pre-content events (fanotify) for files of this kind?

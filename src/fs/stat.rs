@@ -31,13 +31,13 @@ use crate::fs::error::dm;
 use crate::fs::handle::kind_of_mode;
 use crate::fs::keep::Kept;
 use crate::fs::state;
+use crate::fs::store;
 use crate::model::AttrChange;
 use crate::model::DmError;
 use crate::model::EventSet;
 use crate::model::Handle;
 use crate::model::Kinds;
 use crate::model::ObjectStat;
-use crate::sys::xattr;
 
 /// The stat(2) part of `dm_stat_t`. Times are seconds and nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -144,15 +144,14 @@ struct Marks {
 
 impl Marks {
     fn read(fd: BorrowedFd<'_>) -> Result<Self, DmError> {
-        let list = xattr::list(fd)?;
-        let mut names = list.split(|byte| *byte == 0);
-        let state = if names.any(|name| name == state::NAME.to_bytes()) {
+        let kept = store::names(fd)?;
+        let state = if kept.iter().any(|name| name == state::NAME) {
             state::read(fd)
         } else {
             Ok(ObjectState::default())
         };
         Ok(Self {
-            has_attributes: attr::is_any_in(&list),
+            has_attributes: attr::is_any_in(&kept),
             state,
         })
     }

@@ -1,4 +1,4 @@
-//! What the service keeps with an object: xattr `trusted.dmapi.state`.
+//! What the service keeps with an object: xattr `trusted.dmapi.state` (see [`store`]).
 //!
 //! Bytes: version u8 | postcard of [`ObjectState`] | CRC32C of all before, little endian. Version 1 has no
 //! `shown_ctime` and is what is written where that is not set, so that older services read it; version 2 has it.
@@ -13,10 +13,10 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::fs::stat;
+use crate::fs::store;
 use crate::model::DmError;
 use crate::model::EventSet;
 use crate::model::Region;
-use crate::sys::xattr;
 
 /// `DM_CONFIG_MAX_MANAGED_REGIONS`: what fits into the xattr space of ext4 with 1 KiB blocks.
 pub const REGIONS_MAX: usize = 32;
@@ -122,7 +122,7 @@ impl From<StateError> for DmError {
     }
 }
 
-pub(super) const NAME: &std::ffi::CStr = c"trusted.dmapi.state";
+pub(super) const NAME: &[u8] = b"dmapi.state";
 const WITHOUT_CTIME: u8 = 1;
 const WITH_CTIME: u8 = 2;
 const CHECKSUM_BYTES: usize = 4;
@@ -170,7 +170,7 @@ fn call(error: std::io::Error) -> StateError {
 
 /// The state of an object; the empty one if none is kept. Any descriptor will do.
 pub fn read(fd: BorrowedFd<'_>) -> Result<ObjectState, StateError> {
-    match xattr::get(fd, NAME).map_err(call)? {
+    match store::get(fd, NAME).map_err(call)? {
         Some(bytes) => decode(&bytes),
         None => Ok(ObjectState::default()),
     }
@@ -180,10 +180,10 @@ pub fn read(fd: BorrowedFd<'_>) -> Result<ObjectState, StateError> {
 /// Changes of single parts go through [`update`].
 pub fn write(fd: BorrowedFd<'_>, state: &ObjectState) -> Result<(), StateError> {
     if state.is_empty() {
-        xattr::remove(fd, NAME).map_err(call)?;
+        store::remove(fd, NAME).map_err(call)?;
         return Ok(());
     }
-    xattr::set(fd, NAME, &encode(state)?).map_err(call)
+    store::set(fd, NAME, &encode(state)?).map_err(call)
 }
 
 /// Reads, changes and writes the state (if it changed), under a lock against other threads that do the

@@ -77,6 +77,8 @@ const SEARCH_V2: libc::c_ulong = nix::request_code_readwrite!(0x94, 17, 112);
 const _: () = assert!(size_of::<SearchKey>() == 104);
 const _: () = assert!(std::mem::offset_of!(Search, buffer) == 112);
 
+/// Inode number of the root of each subvolume.
+pub const ROOT_INODE: u64 = 256;
 const INODE_ITEM: u32 = 1;
 const ITEM_HEADER_BYTES: usize = 32;
 /// The first and last inode numbers of files; what lies outside belongs to the file system itself.

@@ -79,7 +79,7 @@ findmnt -rno TARGET | grep -qF "$1/" || rm -rf "$1"
 /// A file system of its own on a loop device, removed when dropped.
 #[derive(Debug)]
 pub struct LoopFs {
-    /// `xfs`, `ext4`, `btrfs`.
+    /// `xfs`, `ext4`, `btrfs`; and without a device `tmpfs`, and `overlay` on a tmpfs.
     pub kind: &'static str,
     dir: PathBuf,
     janitor: Child,
@@ -115,6 +115,20 @@ impl LoopFs {
     }
 
     fn make(&self, mkfs: &[&str]) {
+        if self.kind == "tmpfs" {
+            return;
+        }
+        if self.kind == "overlay" {
+            let layers = self.dir.join("layers");
+            std::fs::create_dir(&layers).expect("a mount point");
+            let path = layers.to_str().expect("temporary names are text");
+            run("mount", &["-t", "tmpfs", "layers", path]);
+            for name in ["lower", "upper", "work"] {
+                std::fs::create_dir(layers.join(name)).expect("a layer");
+            }
+            std::fs::write(layers.join("lower/below"), "below").expect("a file below");
+            return;
+        }
         let megabytes = match self.kind {
             "xfs" => 320,
             "btrfs" => 128,
@@ -144,6 +158,34 @@ impl LoopFs {
     pub fn mount(&self) {
         let (image, path) = (self.image(), self.path());
         let text = |path: &Path| path.to_str().expect("temporary names are text").to_owned();
+        if self.kind == "tmpfs" {
+            run(
+                "mount",
+                &[
+                    "-t",
+                    "tmpfs",
+                    "-o",
+                    "strictatime,size=64m",
+                    "none",
+                    &text(&path),
+                ],
+            );
+            return;
+        }
+        if self.kind == "overlay" {
+            let layer = |name: &str| text(&self.dir.join("layers").join(name));
+            let options = format!(
+                "index=on,nfs_export=on,lowerdir={},upperdir={},workdir={}",
+                layer("lower"),
+                layer("upper"),
+                layer("work")
+            );
+            run(
+                "mount",
+                &["-t", "overlay", "-o", &options, "none", &text(&path)],
+            );
+            return;
+        }
         // strictatime: a read that moves atime is seen.
         let options = "loop,strictatime";
         run("mount", &["-o", options, &text(&image), &text(&path)]);
@@ -179,13 +221,18 @@ impl LoopFs {
         // The copy is O_PATH; what follows wants a descriptor that can be read.
         let flags = nix::fcntl::OFlag::O_DIRECTORY | nix::fcntl::OFlag::O_CLOEXEC;
         let root = nix::fcntl::openat(&tree, ".", flags, nix::sys::stat::Mode::empty());
-        Mount::new(root.expect("its root")).expect("a served kind")
+        Mount::serving(root.expect("its root"), &self.state_dir()).expect("a served kind")
+    }
+
+    /// Where a worker would keep its state.
+    pub fn state_dir(&self) -> PathBuf {
+        self.dir.join("state")
     }
 
     /// Its root as the file layer sees it. Not a mount of its own: where marks are set, use the source's.
     pub fn open(&self) -> Mount {
         let root = File::open(self.path()).expect("the mount point");
-        Mount::new(root.into()).expect("a served kind")
+        Mount::serving(root.into(), &self.state_dir()).expect("a served kind")
     }
 }
 

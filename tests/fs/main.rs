@@ -1,12 +1,14 @@
-//! The file layer on real file systems of all three kinds.
+//! The file layer on real file systems of all kinds.
 
 #[path = "../common/mod.rs"]
 mod common;
 
+mod any;
 mod attrs;
 mod data;
 mod handles;
 mod marks;
+mod namespace;
 mod scans;
 
 use std::os::fd::AsFd;
@@ -22,6 +24,9 @@ use dmapi::model::Handle;
 use dmapi::model::OpenFor;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
+
+/// Those of the fanotify source, and two that only the FUSE source serves.
+const ALL_KINDS: [&str; 5] = ["xfs", "ext4", "btrfs", "tmpfs", "overlay"];
 
 /// A directory of its own for one test, on the file system that all tests of a kind share.
 struct Place {
@@ -62,8 +67,8 @@ fn handle(mount: &Mount, path: &Path) -> Handle {
 
 /// The shared file systems end with the program: their janitors see to that.
 fn shared(kind: &'static str) -> &'static LoopFs {
-    static SHARED: [OnceLock<LoopFs>; 3] = [const { OnceLock::new() }; 3];
-    let number = common::KINDS.iter().position(|one| *one == kind).unwrap();
+    static SHARED: [OnceLock<LoopFs>; 5] = [const { OnceLock::new() }; 5];
+    let number = ALL_KINDS.iter().position(|one| *one == kind).unwrap();
     SHARED[number].get_or_init(|| LoopFs::new(kind))
 }
 
@@ -102,6 +107,14 @@ macro_rules! on_each_kind {
             #[test]
             fn btrfs() {
                 crate::$with("btrfs", stringify!($check), super::$check);
+            }
+            #[test]
+            fn tmpfs() {
+                crate::$with("tmpfs", stringify!($check), super::$check);
+            }
+            #[test]
+            fn overlay() {
+                crate::$with("overlay", stringify!($check), super::$check);
             }
         })+
     };

@@ -1,7 +1,8 @@
 //! All objects of a file system in the order of their inode numbers.
 //!
 //! xfs tells its inodes with their attributes (bulkstat); btrfs has its tree searched, ext4 its tables read
-//! (see [`crate::fs::ext4`]), and each inode found there is opened by its handle.
+//! (see [`crate::fs::ext4`]), and each inode found there is opened by its handle. Other kinds, part of a file
+//! system, and one whose lists this process may not read, are walked over.
 
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
@@ -12,8 +13,10 @@ use super::location::Space;
 use super::location::VALUE_END;
 use super::location::seal;
 use super::location::unseal;
+use super::tree::Tree;
 use crate::fs::FsKind;
 use crate::fs::Mount;
+use crate::fs::ext4;
 use crate::fs::ext4::Volume;
 use crate::fs::handle::kind_of_mode;
 use crate::fs::stat;
@@ -33,48 +36,79 @@ struct Candidate {
     stat: Option<xfs::BulkStat>,
 }
 
+/// What lists the inodes.
+#[derive(Debug)]
+enum List {
+    Xfs,
+    Ext4(Volume),
+    Btrfs,
+    /// Nothing: names are walked over. `None`: not yet.
+    Tree(Option<Tree>),
+}
+
+impl List {
+    fn of(mount: &Mount) -> Self {
+        let root = mount.root.as_fd();
+        let list = match mount.kind {
+            FsKind::Xfs => xfs::root_inode(root).map(|inode| (inode, Self::Xfs)),
+            FsKind::Ext4 => {
+                Volume::open(mount.device).map(|volume| (ext4::ROOT_INODE, Self::Ext4(volume)))
+            }
+            FsKind::Btrfs => btrfs::inode_items(root, VALUE_END, &mut Vec::new())
+                .map(|_| (btrfs::ROOT_INODE, Self::Btrfs)),
+            FsKind::Tmpfs | FsKind::Other(_) => return Self::Tree(None),
+        };
+        match list {
+            Ok((inode, list)) if inode == mount.root_object.0 => list,
+            // A directory of it, or no right to read its lists.
+            _ => Self::Tree(None),
+        }
+    }
+}
+
 /// All live objects of a file system, each once, in inode order.
 #[derive(Debug)]
 pub struct BulkScan<'a> {
     mount: &'a Mount,
     want: Want,
+    space: Space,
     /// The inode number where the scan goes on.
     next: u64,
     /// Where the next part of the list begins; `None`: there is no more.
     next_part: Option<u64>,
     read: VecDeque<Candidate>,
-    volume: Option<Volume>,
+    list: List,
     block_bytes_shown: u64,
 }
 
 impl<'a> BulkScan<'a> {
     /// Begins at a location; `Invalid` if it is none.
     pub fn new(mount: &'a Mount, location: u64, want: Want) -> Result<Self, DmError> {
-        let next = unseal(location, Space::Bulk).ok_or(DmError::Invalid)?;
-        let volume = match mount.kind {
-            FsKind::Ext4 => Some(Volume::open(mount.device)?),
-            FsKind::Xfs | FsKind::Btrfs => None,
-            FsKind::Tmpfs | FsKind::Other(_) => return Err(DmError::NotSupported),
-        };
+        let space = Space::of_bulk(mount.kind);
+        let next = unseal(location, space).ok_or(DmError::Invalid)?;
         Ok(Self {
             mount,
             want,
+            space,
             next,
-            next_part: (next < VALUE_END).then_some(next),
+            next_part: (next < space.end()).then_some(next),
             read: VecDeque::new(),
-            volume,
+            list: List::of(mount),
             block_bytes_shown: stat::stat(mount.root.as_fd())?.blksize,
         })
     }
 
     /// The next object; `None` at the end.
     pub fn next_object(&mut self) -> Result<Option<Found>, DmError> {
+        if matches!(self.list, List::Tree(_)) {
+            return self.next_in_tree();
+        }
         loop {
             let Some(candidate) = self.candidate()? else {
-                self.next = VALUE_END;
+                self.next = self.space.end();
                 return Ok(None);
             };
-            let location = seal(candidate.inode, Space::Bulk);
+            let location = seal(candidate.inode, self.space);
             self.next = candidate.inode + 1;
             let found = match candidate.stat.as_ref().and_then(|raw| self.shown(raw)) {
                 Some(stat) => Some(Found {
@@ -93,7 +127,31 @@ impl<'a> BulkScan<'a> {
 
     /// Where a scan goes on after the last object that was returned.
     pub fn location(&self) -> u64 {
-        seal(self.next, Space::Bulk)
+        seal(self.next, self.space)
+    }
+
+    fn next_in_tree(&mut self) -> Result<Option<Found>, DmError> {
+        let List::Tree(tree) = &mut self.list else {
+            return Ok(None);
+        };
+        if self.next >= self.space.end() {
+            return Ok(None);
+        }
+        let tree = match tree {
+            Some(tree) => tree,
+            None => tree.insert(Tree::from(self.mount, self.next)?),
+        };
+        while let Some((inode, fd)) = tree.next(self.mount)? {
+            let location = seal(inode, self.space);
+            self.next = inode + 1;
+            let found = self.mount.found(fd.as_fd(), &self.want, location, &[])?;
+            // A subvolume or another layer is not of this file system.
+            if found.stat.handle.is_some() && found.stat.links > 0 {
+                return Ok(Some(found));
+            }
+        }
+        self.next = self.space.end();
+        Ok(None)
     }
 
     fn candidate(&mut self) -> Result<Option<Candidate>, DmError> {
@@ -108,9 +166,9 @@ impl<'a> BulkScan<'a> {
 
     /// Reads the list from an inode number on; returns where the next part begins.
     fn read_part(&mut self, start: u64) -> Result<Option<u64>, DmError> {
-        match (self.mount.kind, &self.volume) {
-            (FsKind::Xfs, _) => self.read_xfs(start),
-            (FsKind::Ext4, Some(volume)) => {
+        match &self.list {
+            List::Xfs => self.read_xfs(start),
+            List::Ext4(volume) => {
                 let mut found = Vec::new();
                 let next = volume.live_inodes(start, &mut found)?;
                 self.read.extend(found.iter().map(|live| Candidate {
@@ -120,7 +178,7 @@ impl<'a> BulkScan<'a> {
                 }));
                 Ok(next)
             }
-            (FsKind::Btrfs, _) => {
+            List::Btrfs => {
                 let mut found = Vec::new();
                 let next = btrfs::inode_items(self.mount.root.as_fd(), start, &mut found)?;
                 let live = found.iter().filter(|item| item.links > 0);
@@ -132,7 +190,7 @@ impl<'a> BulkScan<'a> {
                 }));
                 Ok(next)
             }
-            (FsKind::Ext4, None) | (FsKind::Tmpfs | FsKind::Other(_), _) => Ok(None),
+            List::Tree(_) => Ok(None),
         }
     }
 
@@ -198,5 +256,15 @@ impl<'a> BulkScan<'a> {
         };
         let found = self.mount.found(fd.as_fd(), &self.want, location, &[])?;
         Ok((found.stat.links > 0).then_some(found))
+    }
+}
+
+impl Drop for BulkScan<'_> {
+    fn drop(&mut self) {
+        if let List::Tree(tree) = &mut self.list
+            && let Some(tree) = tree.take()
+        {
+            tree.keep(self.mount.fs);
+        }
     }
 }

@@ -4,6 +4,7 @@
 mod bulk;
 mod dir;
 mod location;
+mod tree;
 
 use std::ffi::OsStr;
 use std::os::fd::BorrowedFd;
