@@ -13,6 +13,7 @@ use super::notify::Notify;
 use super::settings::Settings;
 use super::supervisor::Image;
 use crate::engine::{Config, Engine, Host};
+use crate::fs::store;
 use crate::journal::Start;
 use crate::source::EventSource;
 use crate::source::arena::Role;
@@ -145,6 +146,8 @@ fn open(settings: &Settings, inheritance: &Arc<Inheritance>) -> Result<Arc<Worke
         control: settings.run_dir().join("control"),
         start,
     };
+    // Sources take up mounts, which look there.
+    store::serve_from(&settings.state);
     let engine = Engine::open(config, open_source(settings, inheritance)?, host)?;
     Ok(Arc::new(Worker {
         engine,

@@ -170,7 +170,6 @@ impl Core {
 /// In a user namespace links and special files have their attributes below the state directory, where clients
 /// read them; they know the socket's directory.
 fn serve_side_store(config: &Config) {
-    store::serve_from(&config.state);
     let Some(link) = config
         .control
         .parent()

@@ -85,7 +85,7 @@ pub struct Known {
 
 impl Known {
     /// What has to be remembered of a mount; `None`: the kernel opens everything.
-    pub(super) fn open(mount: &Mount, state_dir: &Path) -> Result<Option<Self>, FsError> {
+    pub(super) fn open(mount: &Mount, state_dir: Option<&Path>) -> Result<Option<Self>, FsError> {
         let refused = |errno| FsError::NoHandles {
             kind: mount.kind.name(),
             errno,
@@ -100,8 +100,8 @@ impl Known {
             Err(error) => return Err(refused(error.raw_os_error().unwrap_or(libc::EIO))),
         };
         let mut table = Table::default();
-        let file = match way {
-            Way::Kept => {
+        let file = match (way, state_dir) {
+            (Way::Kept, Some(state_dir)) => {
                 let (file, kept) = HandleFile::open(state_dir, mount.fs);
                 table.rows = kept
                     .into_iter()

@@ -152,8 +152,8 @@ impl Mount {
     }
 
     /// The same for the worker and file systems of any kind. What handles mean that the kernel cannot open by
-    /// 24 bytes is kept below the state directory.
-    pub fn serving(root: OwnedFd, state_dir: &Path) -> Result<Self, FsError> {
+    /// 24 bytes is kept below the state directory; without one they are searched for after a restart.
+    pub fn serving(root: OwnedFd, state_dir: Option<&Path>) -> Result<Self, FsError> {
         let mut mount = identify::mount(root)?;
         mount.known = Known::open(&mount, state_dir)?;
         Ok(mount)

@@ -45,6 +45,11 @@ pub fn serve_from(state_dir: &Path) {
     STATE_DIR.get_or_init(|| Box::new(state_dir.to_owned()));
 }
 
+/// The state directory, if it was told.
+pub fn state_dir() -> Option<&'static Path> {
+    STATE_DIR.get().map(PathBuf::as_path)
+}
+
 /// Is this process in a user namespace that is not the initial one? Decided once.
 pub fn is_unprivileged() -> bool {
     static DECIDED: OnceLock<bool> = OnceLock::new();
@@ -184,9 +189,8 @@ fn side(fd: BorrowedFd<'_>) -> io::Result<Side> {
 
 impl Side {
     fn of(fd: BorrowedFd<'_>, (inode, generation): (u64, u32)) -> io::Result<Self> {
-        let state_dir = STATE_DIR
-            .get()
-            .ok_or_else(|| io::Error::from_raw_os_error(libc::EOPNOTSUPP))?;
+        let state_dir =
+            state_dir().ok_or_else(|| io::Error::from_raw_os_error(libc::EOPNOTSUPP))?;
         let fsid = u64::from_le_bytes(volume::statfs(fd)?.fsid);
         Ok(Self {
             dir: state_dir.join("side").join(format!("{fsid:016x}")),

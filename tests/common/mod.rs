@@ -221,7 +221,7 @@ impl LoopFs {
         // The copy is O_PATH; what follows wants a descriptor that can be read.
         let flags = nix::fcntl::OFlag::O_DIRECTORY | nix::fcntl::OFlag::O_CLOEXEC;
         let root = nix::fcntl::openat(&tree, ".", flags, nix::sys::stat::Mode::empty());
-        Mount::serving(root.expect("its root"), &self.state_dir()).expect("a served kind")
+        Mount::serving(root.expect("its root"), Some(&self.state_dir())).expect("a served kind")
     }
 
     /// Where a worker would keep its state.
@@ -232,7 +232,7 @@ impl LoopFs {
     /// Its root as the file layer sees it. Not a mount of its own: where marks are set, use the source's.
     pub fn open(&self) -> Mount {
         let root = File::open(self.path()).expect("the mount point");
-        Mount::serving(root.into(), &self.state_dir()).expect("a served kind")
+        Mount::serving(root.into(), Some(&self.state_dir())).expect("a served kind")
     }
 }
 

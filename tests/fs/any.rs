@@ -99,7 +99,7 @@ fn a_directory_alone_is_scanned_alone(fs: LoopFs) {
     }
     std::fs::hard_link(fs.join("a/in"), fs.join("a/b/same")).unwrap();
     let root = File::open(fs.join("a")).unwrap();
-    let mount = Mount::serving(root.into(), &fs.state_dir()).unwrap();
+    let mount = Mount::serving(root.into(), Some(&fs.state_dir())).unwrap();
     let expected = ["a", "a/in", "a/b", "a/b/in", "a/b/c", "a/b/c/in"];
     let expected: BTreeSet<u64> = expected.iter().map(|path| inode(&fs.join(path))).collect();
     assert_eq!(inodes(&mount), Vec::from_iter(expected));
@@ -161,7 +161,7 @@ fn an_overlay_without_handles_is_refused_with_what_to_do() {
         &["-t", "overlay", "-o", &options, "none", &layer("merged")],
     );
     let root = File::open(fs.join("merged")).unwrap();
-    let refused = Mount::serving(root.into(), &fs.state_dir()).map(drop);
+    let refused = Mount::serving(root.into(), Some(&fs.state_dir())).map(drop);
     assert!(matches!(refused, Err(FsError::NoHandles { .. })));
     let text = refused.unwrap_err().to_string();
     assert!(text.contains("nfs_export=on"), "{text}");

@@ -120,7 +120,7 @@ fn check(path: &Path, state_dir: &Path) {
     fs::create_dir_all(join("dir/sub")).unwrap();
     fs::write(join("dir/sub/file"), vec![7; 100_000]).unwrap();
     symlink("nowhere", join("dir/link")).unwrap();
-    let serve = || Mount::serving(File::open(path).unwrap().into(), state_dir).unwrap();
+    let serve = || Mount::serving(File::open(path).unwrap().into(), Some(state_dir)).unwrap();
     let mount = serve();
     let file = handle(&mount, &join("dir/sub/file"));
     let link = handle(&mount, &join("dir/link"));

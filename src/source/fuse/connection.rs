@@ -16,7 +16,7 @@ use super::start::IO_BYTES_MAX;
 use super::table::Table;
 use super::threads::Threads;
 use super::wire::{Op, Request};
-use crate::fs::{Mount, ObjectState, handle, state};
+use crate::fs::{Mount, ObjectState, handle, state, store};
 use crate::model::{DmError, EventSet, EventType, FsId, Handle, OpenFor};
 use crate::source::EventSink;
 use crate::source::arena::{Arena, Kept, Role};
@@ -141,7 +141,7 @@ impl Connection {
     /// A mount that is new, or taken up.
     pub(super) fn new(parts: Parts, arena: Arc<Arena>, is_new: bool) -> Result<Arc<Self>, DmError> {
         let root = parts.root.try_clone()?;
-        let mount = Mount::new(root).map_err(|error| {
+        let mount = Mount::serving(root, store::state_dir()).map_err(|error| {
             tracing::error!(%error, "the directory cannot be served");
             DmError::from(error)
         })?;
