@@ -3,6 +3,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../support/keeper.rs"]
+mod keeper;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -1,15 +1,16 @@
 //! What the tests share: a daemon with a managed file system, an application, readers.
+#![allow(dead_code)]
 
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use dmapi::model::{
-    Answer, Event, EventBody, EventSet, EventType, FsId, Handle, Kinds, OpenFor, Region, Right,
-    SessionId, Token,
+    Answer, DmError, Event, EventBody, EventSet, EventType, FsId, Handle, Kinds, OpenFor, Region,
+    Right, SessionId, Token,
 };
 use dmapi::proto::{Call, Reply, Request, Target};
 
@@ -29,6 +30,8 @@ pub struct Service {
     pub client: Client,
     pub session: SessionId,
     pub id: FsId,
+    /// Where users see the file system.
+    pub users: PathBuf,
 }
 
 pub fn dmctl(daemon: &Daemon, arguments: &[&str]) -> Output {
@@ -70,6 +73,28 @@ impl Service {
         let daemon = Daemon::start_in(dir, &support::program(), environment);
         let path = fs.path();
         good(&dmctl(&daemon, &["manage", text(&path)]));
+        Some(Self::on(daemon, fs, path))
+    }
+
+    /// The same through a FUSE mount beside the file system.
+    pub fn behind_fuse(options: &str, environment: &[(&str, &str)]) -> Option<Self> {
+        if !common::is_root() {
+            return None;
+        }
+        let fs = LoopFs::new("xfs");
+        let dir = tempfile::tempdir().expect("tempdir");
+        let daemon = Daemon::start_in(dir, &support::program(), environment);
+        // Below the directory that the file system's janitor looks after.
+        let users = fs.path().with_file_name("users");
+        std::fs::create_dir(&users).expect("a mount point");
+        let backing = fs.path();
+        let (backing, shown) = (text(&backing), text(&users));
+        let mount = ["mount", "--source", "fuse", "-o", options, backing, shown];
+        good(&dmctl(&daemon, &mount));
+        Some(Self::on(daemon, fs, users))
+    }
+
+    fn on(daemon: Daemon, fs: LoopFs, users: PathBuf) -> Self {
         let mut client = daemon.client();
         let session = client.create_session("recall");
         let id = fs.open().fs;
@@ -79,9 +104,10 @@ impl Service {
             client,
             session,
             id,
+            users,
         };
         service.take(&[EventType::Read, EventType::Write, EventType::Truncate]);
-        Some(service)
+        service
     }
 
     pub fn take(&mut self, events: &[EventType]) {
@@ -109,10 +135,13 @@ impl Service {
 
     /// A resident file with the content.
     pub fn file(&mut self, name: &str) -> Handle {
-        let path = self.fs.join(name);
+        let path = self.users.join(name);
         std::fs::write(&path, content()).expect("written");
         let file = std::fs::File::open(&path).expect("opened");
         file.sync_all().expect("synced");
+        drop(file);
+        // The kernel closes it on behalf of its users a moment later.
+        let file = std::fs::File::open(self.fs.join(name)).expect("opened");
         self.fs.open().handle_of(file.as_fd()).expect("its handle")
     }
 
@@ -126,7 +155,14 @@ impl Service {
             offset: 0,
             length: 0,
         };
-        assert_eq!(self.client.ask(punch), Ok(Reply::Nothing));
+        // Through FUSE a file is open until its RELEASE came, which close(2) does not wait for.
+        support::until("the file is not in use", || {
+            match self.client.ask(punch.clone()) {
+                Ok(Reply::Nothing) => Some(()),
+                Err(DmError::Busy) => None,
+                other => panic!("{other:?}"),
+            }
+        });
         handle
     }
 
@@ -196,13 +232,12 @@ impl Service {
     }
 
     pub fn reader(&self, name: &str) -> Reader {
-        Reader::start(&self.fs.join(name))
+        Reader::start(&self.users.join(name))
     }
 
     /// Unmounts and ends the daemon: the reverse of start.
     pub fn end(self) {
-        let path = self.fs.path();
-        let unmounted = dmctl(&self.daemon, &["umount", text(&path)]);
+        let unmounted = dmctl(&self.daemon, &["umount", text(&self.users)]);
         good(&unmounted);
         self.daemon.status();
     }
@@ -242,7 +277,10 @@ impl Reader {
     pub fn is_blocked(&mut self) {
         assert_eq!(self.child.try_wait().expect("it is ours"), None);
         let wchan = std::fs::read_to_string(format!("/proc/{}/wchan", self.pid()));
-        assert!(wchan.expect("it lives").contains("fanotify"));
+        let wchan = wchan.expect("it lives");
+        // In the event of fanotify, in a request of FUSE, or for a page that such a request brings.
+        let waits = ["fanotify", "fuse", "request_wait", "folio_wait"];
+        assert!(waits.iter().any(|what| wchan.contains(what)), "{wchan}");
     }
 
     pub fn is_done(&mut self) -> bool {
