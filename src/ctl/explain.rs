@@ -28,6 +28,9 @@ struct Wait {
     what: String,
     /// The file, as far as it can be named.
     path: Option<String>,
+    /// What holds the process: `fanotify`, `fuse`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     event: Option<Shown>,
     /// What ends the wait.
@@ -82,6 +85,7 @@ fn tasks_of(pid: u32) -> HashSet<u32> {
 fn explained(model: &Model, event: &Event, place: Place, is_served: bool) -> Wait {
     let object = show::object(&event.body);
     let path = object.and_then(|handle| path_of(model, &handle, is_served));
+    let source = object.and_then(|handle| source_of(model, &handle));
     let shown = Shown::of(model, event, place);
     let kind = event.kind.name();
     let token = event.token.map_or(0, |token| token.0);
@@ -108,6 +112,7 @@ fn explained(model: &Model, event: &Event, place: Place, is_served: bool) -> Wai
     Wait {
         what,
         path,
+        source,
         event: Some(shown),
         frees: format!("{frees}; SIGKILL ends the waiting process"),
     }
@@ -123,10 +128,22 @@ fn calls(pid: u32) -> Vec<Wait> {
         .map(|(_, what)| Wait {
             what: format!("a call of the DMAPI waits {what}"),
             path: None,
+            source: None,
             event: None,
             frees: "what it waits for, or a signal to the process".into(),
         })
         .collect()
+}
+
+/// What watches the object's file system. The journal tells it, as nobody may serve now.
+fn source_of(model: &Model, handle: &Handle) -> Option<String> {
+    let fs = handle.fs()?;
+    model.file_system(fs).ok()?;
+    let source = match model.fuse_mount(fs) {
+        Some(_) => "fuse",
+        None => "fanotify",
+    };
+    Some(source.into())
 }
 
 /// Where the object is. Without a worker only its number is known.
@@ -155,6 +172,9 @@ fn tell(explanation: &Explanation) {
         let object = wait.event.as_ref().and_then(|event| event.object.as_ref());
         if let Some(path) = wait.path.as_ref().or(object) {
             println!("  on     {path}");
+        }
+        if let Some(source) = &wait.source {
+            println!("  held   by {source}");
         }
         if let Some(event) = &wait.event {
             println!("  since  {}", show::age(event.made_ms));

@@ -103,6 +103,9 @@ pub(super) fn run(json: bool) -> ExitCode {
         })
         .collect();
     show::table(&["FILE SYSTEM", "PATH", "DEVICE", "KIND", "SOURCE"], &rows);
+    for one in &file_systems {
+        println!("\n{} can make\n  {}", one.path, one.events.join(" "));
+    }
     ExitCode::from(show::GOOD)
 }
 
