@@ -180,7 +180,8 @@ fn set_fs_id(call: libc::c_long, id: u32) -> io::Result<()> {
 
 /// While it lives this thread works on files as a caller: what it makes is his, his quota is asked, the blocks
 /// that are reserved for root are not his, and set-id bits go where they would for him. Permissions are
-/// those of root all the time: the kernel checked his before it sent the request.
+/// those of root all the time: the kernel checked his before it sent the request. One at a time in a thread.
+/// The kernel then takes the whole process for one whose memory is a secret: it leaves no core dumps.
 #[derive(Debug)]
 pub struct Caller {
     before: Option<Capabilities>,
