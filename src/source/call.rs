@@ -85,6 +85,86 @@ pub fn call_of(tid: u32) -> Call {
     }
 }
 
+/// The call of a thread, if it waits in one already.
+pub fn call_now(tid: u32) -> Call {
+    if tid == 0 {
+        return UNKNOWN;
+    }
+    match line_of(tid) {
+        Some(line) if line != RUNNING => parse(&line),
+        _ => UNKNOWN,
+    }
+}
+
+/// How many reads and writes a thread has finished: a call that is in the same place with the same arguments and
+/// the same counts is the same call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Done {
+    reads: u64,
+    writes: u64,
+}
+
+/// See [`Done`]; `None` if it cannot be told.
+pub fn done(tid: u32) -> Option<Done> {
+    // Below task/ it is of the thread, else of its whole process.
+    let text = first_page(&format!("/proc/{tid}/task/{tid}/io"))?;
+    let value = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim().parse().ok()
+    };
+    Some(Done {
+        reads: value("syscr:")?,
+        writes: value("syscw:")?,
+    })
+}
+
+/// Is the thread on its way out, or has it a signal that will end it?
+pub fn is_ending(tid: u32) -> bool {
+    first_page(&format!("/proc/{tid}/status")).is_none_or(|status| ends(&status))
+}
+
+/// Signals that do nothing, or stop a process, unless it handles them.
+const HARMLESS: u64 = {
+    let harmless = [
+        libc::SIGCHLD,
+        libc::SIGCONT,
+        libc::SIGURG,
+        libc::SIGWINCH,
+        libc::SIGSTOP,
+        libc::SIGTSTP,
+        libc::SIGTTIN,
+        libc::SIGTTOU,
+    ];
+    let mut set = 0;
+    let mut index = 0;
+    while index < harmless.len() {
+        set |= 1 << (harmless[index] - 1);
+        index += 1;
+    }
+    set
+};
+
+fn ends(status: &str) -> bool {
+    let value = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        Some(line.trim())
+    };
+    let set = |name: &str| {
+        let value = value(name)?;
+        u64::from_str_radix(value, 16).ok()
+    };
+    if value("State:").is_none_or(|state| state.starts_with(['Z', 'X'])) {
+        return true;
+    }
+    let pending = set("SigPnd:").unwrap_or(0) | set("ShdPnd:").unwrap_or(0);
+    let met = ["SigBlk:", "SigIgn:", "SigCgt:"];
+    let met = met
+        .iter()
+        .fold(HARMLESS, |all, name| all | set(name).unwrap_or(0));
+    let kill = 1 << (libc::SIGKILL - 1);
+    pending & (!met | kill) != 0
+}
+
 /// Reads a line of `/proc/TID/syscall`.
 pub fn parse(line: &str) -> Call {
     let mut hasher = DefaultHasher::new();
@@ -389,6 +469,38 @@ mod tests {
         ] {
             assert_eq!(parse(line).number, None, "{line}");
         }
+    }
+
+    #[test]
+    fn only_a_signal_that_kills_ends_a_thread() {
+        let status = |pending: &str, caught: &str| {
+            format!(
+                "Name:\tx\nState:\tD (disk sleep)\nSigPnd:\t{pending}\nShdPnd:\t0000000000000000\n\
+                 SigBlk:\t0000000000000000\nSigIgn:\t0000000000001000\nSigCgt:\t{caught}\n"
+            )
+        };
+        let none = "0000000000000000";
+        assert!(!ends(&status(none, none)));
+        assert!(ends(&status("0000000000000100", none)), "SIGKILL");
+        assert!(ends(&status("0000000000000100", "ffffffffffffffff")));
+        assert!(ends(&status("0000000000000002", none)), "SIGINT");
+        assert!(
+            !ends(&status("0000000000000002", "0000000000000002")),
+            "caught"
+        );
+        assert!(!ends(&status("0000000000001000", none)), "ignored");
+        assert!(!ends(&status("0000000000400000", none)), "SIGURG");
+        assert!(ends("State:\tZ (zombie)\n"));
+        assert!(!is_ending(nix::unistd::gettid().as_raw() as u32));
+        assert!(is_ending(u32::MAX >> 1));
+    }
+
+    #[test]
+    fn a_finished_read_is_counted() {
+        let tid = nix::unistd::gettid().as_raw() as u32;
+        let before = done(tid).expect("of the own thread");
+        std::fs::read("/proc/self/stat").expect("it is there");
+        assert_ne!(done(tid), Some(before));
     }
 
     #[test]

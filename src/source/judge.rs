@@ -4,7 +4,8 @@ use crate::fs::ObjectState;
 use crate::model::file::READ_FLAGS as READ;
 use crate::model::{EventSet, EventType, Region};
 
-const WRITE: u32 = 2;
+/// Flag of a region.
+pub const WRITE: u32 = 2;
 const TRUNCATE: u32 = 4;
 
 /// What a waiting thread is about to do with the file.
@@ -91,6 +92,12 @@ pub fn is_guarded(state: &ObjectState) -> bool {
         .regions
         .iter()
         .any(|region| region.flags & (READ | WRITE | TRUNCATE) != 0)
+}
+
+/// Can reading or writing make an event?
+pub fn guards_data(state: &ObjectState) -> bool {
+    let mut regions = state.regions.iter();
+    regions.any(|region| region.flags & (READ | WRITE) != 0)
 }
 
 /// Can an open make an event? Only by truncating.

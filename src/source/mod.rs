@@ -6,6 +6,7 @@
 pub mod arena;
 pub mod both;
 mod call;
+mod change;
 pub mod fanotify;
 pub mod fuse;
 mod judge;

@@ -165,6 +165,14 @@ fn set_capabilities(wanted: &Capabilities) -> io::Result<()> {
     Ok(())
 }
 
+fn drop_from(before: Capabilities, dropped: &[u32]) -> io::Result<()> {
+    let mut wanted = before;
+    for capability in dropped {
+        wanted[0].effective &= !(1 << capability);
+    }
+    set_capabilities(&wanted)
+}
+
 /// The C library's function has no error and cannot be told from one that does nothing; a second call says
 /// what holds.
 fn set_fs_id(call: libc::c_long, id: u32) -> io::Result<()> {
@@ -201,6 +209,18 @@ impl Caller {
         Self::without(uid, gid, &[CAP_FSETID, CAP_SYS_RESOURCE])
     }
 
+    /// As root, but set-id bits go and reserved blocks are not his: for what the kernel writes for everybody, and
+    /// for a root that has no such rights himself.
+    pub fn enter_without_privileges() -> io::Result<Self> {
+        let before = capabilities()?;
+        let caller = Self {
+            before: Some(before),
+            only_here: PhantomData,
+        };
+        drop_from(before, &[CAP_FSETID, CAP_SYS_RESOURCE])?;
+        Ok(caller)
+    }
+
     /// For what makes objects: the kernel has decided already, for the caller, whether a set-group-id bit
     /// stays, and groups that he has beside `gid` are not known here.
     pub fn enter_to_create(uid: u32, gid: u32) -> io::Result<Self> {
@@ -222,11 +242,7 @@ impl Caller {
         set_fs_id(libc::SYS_setfsuid, uid)?;
         if uid != 0 {
             // The change of the user took the rights on files from the effective set.
-            let mut wanted = before;
-            for capability in dropped {
-                wanted[0].effective &= !(1 << capability);
-            }
-            set_capabilities(&wanted)?;
+            drop_from(before, dropped)?;
         }
         Ok(caller)
     }

@@ -6,7 +6,7 @@ use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::{Fanotify, STRIPES, Served, lock, mappings};
+use super::{Fanotify, STRIPES, lock, mappings};
 use crate::fs::{handle, hole, stat, state};
 use crate::model::event::{EventSet, EventType};
 use crate::model::file::Region;
@@ -14,13 +14,14 @@ use crate::model::handle::Handle;
 use crate::model::{DmError, OpenFor};
 use crate::source::Changed;
 use crate::source::arena::{Slot, SlotState};
+use crate::source::change::{self, Tries};
 use crate::source::judge;
 use crate::sys::lease::Lease;
 
-/// A file that was just closed may still be on its way out of another processor's hands, and an event of
-/// it that is about to be allowed counts as an opener: the lease is tried a few times.
-const LEASE_TRIES: u32 = 5;
-const LEASE_PAUSE: Duration = Duration::from_millis(1);
+const LEASE_TRIES: Tries = Tries {
+    count: 5,
+    pause: Duration::from_millis(1),
+};
 
 /// While it lives, new events of the file are held; then they are looked at again.
 struct Changing<'a> {
@@ -130,7 +131,10 @@ impl Fanotify {
         let inode = inode_of(handle)?;
         let served = self.served_of(handle)?;
         let _one = self.lock_for_change(inode);
-        let file = served.mount.open(handle, OpenFor::Write).map_err(in_use)?;
+        let file = served
+            .mount
+            .open(handle, OpenFor::Write)
+            .map_err(change::in_use)?;
         let fd = file.as_fd();
         let block_bytes = served.mount.block_bytes;
         let to_end = hole::check_punch(stat::stat(fd)?.size, block_bytes, offset, length)?;
@@ -142,59 +146,16 @@ impl Fanotify {
             return Err(DmError::Busy);
         }
         decided()?;
-        self.punch_unused(&served, fd, offset, length, to_end)
+        change::punch_unused(&served.mount, fd, offset, length, to_end)
     }
 
     /// Nobody has the file open or mapped, and from here on each access makes an event.
     fn test_unused(&self, fd: BorrowedFd<'_>) -> Result<(), DmError> {
-        for tried in 1.. {
-            // Cleared before the lease, an opener that comes while it is held waits as an event and is
-            // not turned away by the lease (O_NONBLOCK) or let through behind it (O_TRUNC).
-            self.heed(fd);
-            match Lease::take(fd) {
-                Ok(lease) => {
-                    // Under the lease no event of the file is being answered: no mark can follow.
-                    self.heed(fd);
-                    drop(lease);
-                    return Ok(());
-                }
-                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error.into()),
-                Err(_) if tried >= LEASE_TRIES => return Err(DmError::Busy),
-                Err(_) => std::thread::sleep(LEASE_PAUSE),
-            }
-        }
-        Err(DmError::Busy)
-    }
-
-    fn punch_unused(
-        &self,
-        served: &Served,
-        fd: BorrowedFd<'_>,
-        offset: u64,
-        length: u64,
-        to_end: bool,
-    ) -> Result<(), DmError> {
-        let mount = &served.mount;
-        state::update(fd, |state| {
-            state.changes = state.changes.wrapping_add(1).max(1);
-            if to_end {
-                let from = state
-                    .punched_from
-                    .map_or(offset, |before| before.min(offset));
-                state.punched_from = Some(from);
-            }
-        })?;
-        // Before the first byte is freed: after a power failure the file must not look resident.
-        handle::sync(mount, fd)?;
-        hole::punch(fd, mount.kind, mount.block_bytes, offset, length)
-    }
-}
-
-/// Leased by a user (EAGAIN) or being executed (ETXTBSY): in use.
-fn in_use(error: DmError) -> DmError {
-    match error {
-        DmError::Again | DmError::Os(libc::ETXTBSY) => DmError::Busy,
-        other => other,
+        // Cleared before the lease, an opener that comes while it is held waits as an event and is
+        // not turned away by the lease (O_NONBLOCK) or let through behind it (O_TRUNC).
+        let before = || self.heed(fd);
+        // Under the lease no event of the file is being answered: no mark can follow.
+        change::test_unused(fd, LEASE_TRIES, before, || self.heed(fd))
     }
 }
 

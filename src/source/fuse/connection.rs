@@ -3,15 +3,18 @@
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
-use crossbeam::channel::{Receiver, Sender, unbounded};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use crossbeam::select;
 
 use super::hold::Held;
 use super::invalidate::Invalidator;
 use super::node::{Node, Nodes, ROOT};
+use super::owed::Answered;
 use super::serve::{Stop, Task};
+use super::skip::{Skip, Skipped};
 use super::start::IO_BYTES_MAX;
 use super::table::Table;
 use super::threads::Threads;
@@ -27,6 +30,10 @@ use crate::sys::process;
 const READERS: usize = 4;
 /// The largest request: a WRITE with its header.
 const REQUEST_BYTES_MAX: usize = IO_BYTES_MAX as usize + 4096;
+/// How soon it is noticed that the caller of a request that waits was killed.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Locks for changes of files.
+const STRIPES: usize = 64;
 /// Threads that go on with requests whose event was answered.
 const RESUMERS: usize = 2;
 
@@ -46,6 +53,12 @@ pub struct Connection {
     pub held: Held,
     /// Tells the kernel what of its caches is old.
     pub invalidator: Invalidator,
+    /// Calls whose event was answered.
+    pub(super) answered_calls: Answered,
+    /// Changes of a file go one after the other.
+    pub(super) change_locks: Vec<Mutex<()>>,
+    /// What a test leaves out.
+    pub(super) skipped: Skipped,
     /// The kernel may be given backing files.
     pub passes: AtomicBool,
     pub(super) channel: ManuallyDrop<OwnedFd>,
@@ -158,6 +171,9 @@ impl Connection {
             nodes: Nodes::default(),
             held: Held::default(),
             invalidator,
+            answered_calls: Answered::default(),
+            change_locks: (0..STRIPES).map(|_| Mutex::default()).collect(),
+            skipped: Skipped::default(),
             passes: AtomicBool::new(true),
             channel: ManuallyDrop::new(parts.channel),
             root,
@@ -189,6 +205,9 @@ impl Connection {
             let own = Arc::clone(self);
             self.threads.spawn("fuse", move || own.read_requests());
         }
+        let own = Arc::clone(self);
+        self.threads
+            .spawn("fuse-watch", move || own.watch_callers());
         for _ in 0..RESUMERS {
             let own = Arc::clone(self);
             self.threads
@@ -200,6 +219,12 @@ impl Connection {
     pub(super) fn again(&self, task: Task<'static>) {
         // The receiver lives as long as self.
         let _ = self.jobs.0.send(task);
+    }
+
+    fn watch_callers(&self) {
+        while self.threads.end().recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) {
+            self.end_left_alone();
+        }
     }
 
     fn resume_requests(&self) {
@@ -243,7 +268,9 @@ impl Connection {
         match request.op {
             Op::Interrupt { unique } if self.interrupted(unique) => {}
             // Not waiting (yet): the kernel is to ask again.
-            Op::Interrupt { .. } => self.reply(request.reply_to(), Err(libc::EAGAIN)),
+            Op::Interrupt { .. } => {
+                self.reply(request.reply_to(), Err(libc::EAGAIN));
+            }
             _ if request.resent => {
                 if let Some(task) = self.take_up(Task::new(request).into_owned()) {
                     self.serve(task);
@@ -253,20 +280,24 @@ impl Connection {
         }
     }
 
-    /// Answers the kernel. One that no longer waits is no error.
-    pub(super) fn reply(&self, reply_to: u64, answer: Result<&[u8], i32>) {
+    /// Answers the kernel. One that no longer waits is no error. `false`: the kernel did not take it.
+    pub(super) fn reply(&self, reply_to: u64, answer: Result<&[u8], i32>) -> bool {
         let channel = self.channel.as_fd();
         let sent = match answer {
             Ok(bytes) => fuse::reply(channel, reply_to, &[bytes]),
             Err(errno) => fuse::refuse(channel, reply_to, errno),
         };
-        if let Err(error) = sent {
+        sent.unwrap_or_else(|error| {
             tracing::error!(%error, reply_to, "an answer was refused by the kernel");
-            if answer.is_ok() {
-                // Its caller must not wait for ever.
-                let _ = fuse::refuse(channel, reply_to, libc::EIO);
-            }
-        }
+            // Its caller must not wait for ever.
+            let _ = fuse::refuse(channel, reply_to, libc::EIO);
+            false
+        })
+    }
+
+    /// Does a test leave this step out?
+    pub(super) fn skips(&self, step: Skip) -> bool {
+        self.skipped.has(step)
     }
 
     fn unmounted(&self) {

@@ -23,6 +23,23 @@ impl Connection {
                 Err(Stop::Silent)
             }
             Op::Destroy => Ok(Vec::new()),
+            Op::Open { .. } => self.open(task),
+            Op::Release { fh, .. } => {
+                let fh = *fh;
+                self.release(task, fh)
+            }
+            Op::Read { .. } => self.read(task),
+            Op::Write { .. } => self.write(task),
+            Op::Fsync { data_only, .. } => {
+                let data_only = *data_only;
+                self.fsync(task, data_only)
+            }
+            Op::Fallocate { .. } => self.fallocate(task),
+            Op::Lseek { offset, whence, .. } => {
+                let (offset, whence) = (*offset, *whence);
+                self.lseek(task, offset, whence)
+            }
+            Op::CopyFileRange { .. } => self.copy_range(task),
             // The kernel's own record locks and caches need nothing at close(2).
             _ => Err(Stop::Errno(libc::ENOSYS)),
         }

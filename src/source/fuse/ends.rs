@@ -56,6 +56,18 @@ impl Connection {
         }
     }
 
+    /// Nobody has the file open any more.
+    pub(super) fn closed(&self, node: &Node) {
+        let (is_ended, listed) = {
+            let inner = node.lock();
+            (inner.is_ended && inner.opens == 0, inner.listed)
+        };
+        if is_ended {
+            self.sink().destroyed(node.handle, listed);
+            self.forgotten(node);
+        }
+    }
+
     /// The kernel has forgotten a node that something kept.
     pub(super) fn forgotten(&self, node: &Node) {
         let mut inner = node.lock();

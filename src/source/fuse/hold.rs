@@ -10,6 +10,7 @@ use super::table::Pending;
 use super::wire::Op;
 use crate::model::ids::Serial;
 use crate::model::{Answer, EventBody, EventType, NamespaceBody};
+use crate::source::call;
 use crate::sys::clock::realtime_ms;
 
 /// What waits, by serial and by the kernel's number.
@@ -52,18 +53,31 @@ impl Held {
         Some(task)
     }
 
-    fn serial_of(&self, unique: u64) -> Option<Serial> {
-        self.lock().serials.get(&unique).copied()
+    /// Serial and thread of a request that waits.
+    fn find(&self, unique: u64) -> Option<(Serial, u32)> {
+        let lists = self.lock();
+        let serial = *lists.serials.get(&unique)?;
+        Some((serial, lists.tasks.get(&serial)?.request.pid))
     }
 
-    /// (serial, thread) of what waits.
-    pub fn threads(&self) -> Vec<(Serial, u32, bool)> {
-        let lists = self.lock();
-        let each = lists.tasks.iter();
-        each.map(|(serial, task)| {
-            let is_read = matches!(task.request.op, Op::Read { .. });
-            (*serial, task.request.pid, is_read)
+    /// Those whose thread is on its way out, or, of readers, does something else by now.
+    pub fn left_alone(&self) -> Vec<Serial> {
+        let waiting: Vec<(Serial, u32, Option<u64>)> = {
+            let lists = self.lock();
+            let each = lists.tasks.iter();
+            each.map(|(serial, task)| {
+                // Readahead: the kernel lets the thread go without a word.
+                let call = matches!(task.request.op, Op::Read { .. }).then_some(task.call);
+                (*serial, task.request.pid, call)
+            })
+            .collect()
+        };
+        let each = waiting.into_iter();
+        each.filter(|(_, thread, call)| {
+            let goes_on = call.is_some_and(|call| !call::still_waits(*thread, call));
+            *thread != 0 && (goes_on || call::is_ending(*thread))
         })
+        .map(|(serial, ..)| serial)
         .collect()
     }
 }
@@ -81,7 +95,7 @@ impl Connection {
             return self.finish(&task, Err(libc::ENOMEM));
         };
         task.row = Some(row);
-        task.changes = owed.changes;
+        task.note_changes(owed.kind, owed.changes);
         let serial = self
             .table
             .set_queued(row, self.next_count(), owed.kind, owed.changes);
@@ -107,11 +121,17 @@ impl Connection {
         }
     }
 
-    /// The node that a held request keeps from being migrated.
+    /// The nodes that a held request keeps from being migrated.
     fn note_held(&self, task: &Task<'_>, change: i32) {
-        if let Some(node) = self.nodes.get(task.request.node) {
-            let mut inner = node.lock();
-            inner.held = inner.held.saturating_add_signed(change);
+        let other = match task.request.op {
+            Op::CopyFileRange { node_out, .. } => Some(node_out),
+            _ => None,
+        };
+        for id in std::iter::once(task.request.node).chain(other) {
+            if let Some(node) = self.nodes.get(id) {
+                let mut inner = node.lock();
+                inner.held = inner.held.saturating_add_signed(change);
+            }
         }
     }
 
@@ -157,12 +177,25 @@ impl Connection {
         true
     }
 
-    /// The kernel asks to end a request. `false`: it is not waiting (yet).
+    /// A signal came for the caller of a request. `false`: it is not waiting (yet). Only one that will end the caller
+    /// ends the wait, as with other file systems; who handles it waits on, and so needs not ask for his bytes again.
     pub(super) fn interrupted(&self, unique: u64) -> bool {
-        let Some(serial) = self.held.serial_of(unique) else {
+        let Some((serial, thread)) = self.held.find(unique) else {
             return false;
         };
-        self.end_held(serial, libc::EINTR)
+        if thread == 0 || call::is_ending(thread) {
+            self.end_held(serial, libc::EINTR);
+        }
+        true
+    }
+
+    /// Ends what nobody waits for any more.
+    pub(super) fn end_left_alone(&self) {
+        for serial in self.held.left_alone() {
+            if self.end_held(serial, libc::EINTR) {
+                tracing::info!(serial = serial.0, "a waiting process was killed");
+            }
+        }
     }
 
     /// Ends a request that waits: nobody is there any more to have the answer.
@@ -192,7 +225,10 @@ impl Connection {
         };
         task.row = Some(pending.row);
         task.aux = pending.aux;
-        task.changes = pending.changes;
+        if let Some(kind) = pending.kind {
+            task.note_changes(kind, pending.changes);
+            task.call = call::call_now(task.request.pid).hash;
+        }
         let Pending { serial, kind, .. } = pending;
         match (serial, pending.intended) {
             (None, _) => task.was_begun = true,

@@ -8,6 +8,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crossbeam::channel::{Receiver, bounded};
+
 use super::wire::Notice;
 use crate::sys::fuse;
 
@@ -70,13 +72,22 @@ impl Invalidator {
         }
     }
 
-    /// Attributes and pages are old; dirty pages are written back first. Waits for requests of its pages:
-    /// only for a caller that holds nothing which they need.
-    pub fn pages_now(&self, node: u64) {
-        self.shared.pages(node);
+    /// Attributes and pages are old; dirty pages are written back first. Waits for requests of its pages, so a thread
+    /// of its own does it. What is returned is ready when it is done.
+    pub fn pages_apart(&self, node: u64) -> io::Result<Receiver<()>> {
+        let (tell, told) = bounded(1);
+        let shared = Arc::clone(&self.shared);
+        std::thread::Builder::new()
+            .name("fuse-pages".into())
+            .spawn(move || {
+                shared.pages(node);
+                // Who asked may have gone on.
+                let _ = tell.send(());
+            })?;
+        Ok(told)
     }
 
-    /// The same, some time later: nobody waits.
+    /// Attributes and pages are old; they go some time later, and nobody waits.
     pub fn pages_later(&self, node: u64) {
         {
             let mut busy = self

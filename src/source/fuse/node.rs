@@ -2,8 +2,10 @@
 //! again: what must not be lost is in the [`super::table`].
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use super::backing::Backing;
 use super::serve::Task;
 use super::table::Way;
 use crate::fs::ObjectState;
@@ -27,6 +29,10 @@ pub struct Node {
     /// Who reads or writes the backing file for the kernel holds it shared until the kernel has the answer;
     /// who punches holds it exclusively.
     pub io: RwLock<()>,
+    /// Grows with each change of the data by a user.
+    pub writes: AtomicU64,
+    /// The kernel has looked it up.
+    is_looked_up: AtomicBool,
 }
 
 /// What changes about an object.
@@ -42,8 +48,8 @@ pub struct Inner {
     pub way: Option<Way>,
     /// Its row in the table of objects.
     pub row: Option<usize>,
-    /// The backing file that the kernel knows: its id and our descriptor.
-    pub backing: Option<(i32, i32)>,
+    /// The backing file, while it is open.
+    pub backing: Option<Arc<Backing>>,
     /// The last name is gone.
     pub is_ended: bool,
     /// DESTROY was in its own list when that was last looked at.
@@ -56,6 +62,8 @@ pub struct Inner {
     pub waiting: Vec<Task<'static>>,
     /// READs of several pages were refused, so pages may be marked as failed.
     pub has_refused: bool,
+    /// The last of them: one that comes again as it was is served.
+    pub refused: Option<(u64, u32)>,
     /// Somebody was told of it (DEBUT).
     pub is_known: bool,
 }
@@ -68,6 +76,8 @@ impl Node {
             kind,
             inner: Mutex::default(),
             io: RwLock::default(),
+            writes: AtomicU64::new(0),
+            is_looked_up: AtomicBool::new(false),
         }
     }
 
@@ -130,10 +140,37 @@ impl Nodes {
         self.shard(id).get(&id).cloned()
     }
 
-    /// The node of an object that was just found. A number that came back with another generation is
+    /// The node of an object that was just found for the kernel. A number that came back with another generation is
     /// another object.
     pub fn meet(&self, id: u64, handle: Handle, kind: Kinds) -> Arc<Node> {
         let mut shard = self.shard(id);
+        let node = Self::meet_in(&mut shard, id, handle, kind);
+        node.is_looked_up.store(true, Ordering::Release);
+        node
+    }
+
+    /// The node of an object that an application changes; [`Self::leave`] follows.
+    pub fn meet_unseen(&self, id: u64, handle: Handle, kind: Kinds) -> Arc<Node> {
+        Self::meet_in(&mut self.shard(id), id, handle, kind)
+    }
+
+    /// The end of [`Self::meet_unseen`]: what the kernel never heard of goes.
+    pub fn leave(&self, node: &Arc<Node>) {
+        let mut shard = self.shard(node.id);
+        let is_this = shard
+            .get(&node.id)
+            .is_some_and(|found| Arc::ptr_eq(found, node));
+        if is_this && !node.is_looked_up.load(Ordering::Acquire) && !node.lock().is_needed() {
+            shard.remove(&node.id);
+        }
+    }
+
+    fn meet_in(
+        shard: &mut HashMap<u64, Arc<Node>>,
+        id: u64,
+        handle: Handle,
+        kind: Kinds,
+    ) -> Arc<Node> {
         if let Some(node) = shard.get(&id)
             && node.handle == handle
         {

@@ -15,8 +15,10 @@ pub struct Task<'a> {
     pub request: Request<'a>,
     /// Synchronous events that were answered with CONTINUE.
     pub passed: EventSet,
-    /// The punch counter of the file when the data event was queued.
-    pub changes: u32,
+    /// The punch counter of the file when a data event was queued, by the kind of the event.
+    changes: Vec<(EventType, u32)>,
+    /// The system call of its thread when that event was queued; 0: not known.
+    pub call: u64,
     /// The event that was answered with ABORT, and the errno.
     pub aborted: Option<(EventType, i32)>,
     /// Its row in the table of requests.
@@ -33,12 +35,25 @@ impl<'a> Task<'a> {
         Self {
             request,
             passed: EventSet(0),
-            changes: 0,
+            changes: Vec::new(),
+            call: 0,
             aborted: None,
             row: None,
             was_begun: false,
             aux: 0,
         }
+    }
+
+    /// Punch counter of the file when the event was queued.
+    pub fn changes_of(&self, kind: EventType) -> Option<u32> {
+        let mut each = self.changes.iter();
+        each.find_map(|(of, changes)| (*of == kind).then_some(*changes))
+    }
+
+    /// An event is queued at that punch counter.
+    pub fn note_changes(&mut self, kind: EventType, changes: u32) {
+        self.changes.retain(|(of, _)| *of != kind);
+        self.changes.push((kind, changes));
     }
 
     /// The same, independent of the buffer that it was read into: it waits.
@@ -47,6 +62,7 @@ impl<'a> Task<'a> {
             request: self.request.into_owned(),
             passed: self.passed,
             changes: self.changes,
+            call: self.call,
             aborted: self.aborted,
             row: self.row,
             was_begun: self.was_begun,

@@ -1,14 +1,17 @@
 //! The begin of a mount's life, and of each worker's: INIT, what was open, what was not answered.
 
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::backing::Backing;
 use super::connection::Connection;
 use super::serve::{Served, Stop};
 use super::table::Way;
 use super::wire::reply::init;
 use super::wire::{InitReply, Notice, abi};
 use crate::sys::fuse;
+use crate::sys::process;
 
 /// The oldest minor version of the protocol with what is needed here (Linux 5.1 has 29, 6.9 has 40).
 const MINOR_MIN: u32 = 31;
@@ -39,6 +42,9 @@ const WANTED: u64 = abi::FUSE_ASYNC_READ
     | abi::FUSE_DIRECT_IO_ALLOW_MMAP
     | abi::FUSE_PASSTHROUGH
     | abi::FUSE_HAS_RESEND;
+
+/// Threads that may have registered a backing file when their worker died.
+const BACKING_GUESSES: i32 = 64;
 
 impl Connection {
     /// The first request of a mount.
@@ -79,10 +85,20 @@ impl Connection {
             };
             let mut inner = node.lock();
             inner.row = Some(object.row);
-            inner.backing = object.backing;
+            if let Some((id, fd)) = object.backing {
+                let fd = process::take_inherited(fd);
+                inner.backing = fd.map(|fd| Arc::new(Backing::taken_up(fd, id)));
+            }
             inner.is_ended = object.is_ended;
             inner.listed = object.listed;
         }
+        self.count_opens();
+        if self.table.agreed().is_some() {
+            self.close_left_over();
+        }
+    }
+
+    fn count_opens(&self) {
         for file in self.table.files() {
             if file.way == Way::Directory {
                 continue;
@@ -94,6 +110,26 @@ impl Connection {
                     inner.way = Some(file.way);
                 }
                 Err(_) => tracing::error!(node = file.node, "an open file is lost"),
+            }
+        }
+    }
+
+    /// What an earlier worker was about to close when it died.
+    fn close_left_over(&self) {
+        let registered: Vec<i32> = self
+            .table
+            .objects()
+            .filter_map(|object| Some(object.backing?.0))
+            .collect();
+        // One was registered, and its number not written down: they are given out one after the other.
+        let last = self.table.last_backing();
+        (last.saturating_add(1)..=last.saturating_add(BACKING_GUESSES))
+            .filter(|id| !registered.contains(id))
+            .for_each(|id| self.forget_backing(id));
+        for node in self.nodes.all() {
+            let mut inner = node.lock();
+            if inner.opens == 0 && inner.backing.is_some() {
+                self.close_backing(&node, &mut inner);
             }
         }
     }

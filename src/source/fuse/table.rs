@@ -40,6 +40,7 @@ const H_MAGIC: usize = 0;
 const H_VERSION: usize = 1;
 const H_INIT_MINOR: usize = 2;
 const H_INIT_FLAGS: usize = 3;
+const H_BACKING_LAST: usize = 4;
 
 const FILE: usize = HEADER_WORDS;
 const OBJECT: usize = FILE + FILES * ROW_WORDS;
@@ -269,6 +270,16 @@ impl Table {
     pub fn agree(&self, minor: u32, flags: u64) {
         self.memory.set(H_INIT_FLAGS, flags);
         self.memory.set(H_INIT_MINOR, u64::from(minor));
+    }
+
+    /// The kernel has given out this number for a backing file.
+    pub fn note_backing(&self, id: i32) {
+        self.memory.set(H_BACKING_LAST, id as u64);
+    }
+
+    /// The number that was given out last.
+    pub fn last_backing(&self) -> i32 {
+        self.memory.get(H_BACKING_LAST) as i32
     }
 
     // ---- open files

@@ -1,0 +1,416 @@
+//! Reading and writing files that are open in the cached way, and what changes the data of any file.
+//!
+//! Who serves such a request holds the node's I/O lock shared from its look at the regions until the kernel has the
+//! answer: a punch comes before or after. Nobody waits for the lock: while a punch has it the request is parked.
+
+use std::cell::RefCell;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, RwLockReadGuard, TryLockError};
+
+use nix::errno::Errno;
+use nix::fcntl::FallocateFlags;
+use nix::sys::uio::{pread, pwrite};
+
+use super::backing::Backing;
+use super::connection::Connection;
+use super::node::Node;
+use super::owed::Guarded;
+use super::serve::{Served, Stop, Task};
+use super::skip::Skip;
+use super::start::IO_BYTES_MAX;
+use super::table::{OpenFile, Way};
+use super::wire::{Op, reply};
+use crate::fs::{stat, state};
+use crate::model::{EventType, OpenFor};
+use crate::source::call;
+use crate::source::judge::Access;
+use crate::sys::fuse::Caller;
+
+/// The smallest unit of the page cache. Where pages are larger, more requests count as of several pages, and are
+/// asked again as they were.
+const PAGE_BYTES: u32 = 4096;
+
+/// A copy takes a thread as long as it lasts; the caller asks again for what is left.
+const COPY_BYTES_MAX: u64 = 128 << 20;
+
+thread_local! {
+    /// Answers of READ are built here and go out from here.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The data of a file, kept from being punched while it lives.
+pub(super) struct Steady<'a> {
+    pub backing: Arc<Backing>,
+    _io: Option<RwLockReadGuard<'a, ()>>,
+}
+
+/// A file to be changed: the open one, or one that is opened for this.
+pub(super) enum Target {
+    Open(Arc<Backing>),
+    Fresh(std::os::fd::OwnedFd),
+}
+
+impl AsFd for Target {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Open(backing) => backing.as_fd(),
+            Self::Fresh(fd) => fd.as_fd(),
+        }
+    }
+}
+
+impl Connection {
+    /// Keeps the data of a node from being punched; parked if they are just being punched.
+    pub(super) fn io<'a>(
+        &self,
+        node: &'a Arc<Node>,
+    ) -> Result<Option<RwLockReadGuard<'a, ()>>, Stop> {
+        if self.skips(Skip::IO_LOCK) {
+            return Ok(None);
+        }
+        match node.io.try_read() {
+            Ok(guard) => Ok(Some(guard)),
+            // A panic ends the worker.
+            Err(TryLockError::Poisoned(poisoned)) => Ok(Some(poisoned.into_inner())),
+            Err(TryLockError::WouldBlock) => Err(Stop::Wait(Arc::clone(node))),
+        }
+    }
+
+    pub(super) fn steady<'a>(&self, node: &'a Arc<Node>) -> Result<Steady<'a>, Stop> {
+        let io = self.io(node)?;
+        let backing = node.lock().backing.clone();
+        Ok(Steady {
+            backing: backing.ok_or(Stop::Errno(libc::EBADF))?,
+            _io: io,
+        })
+    }
+
+    /// READ.
+    pub(super) fn read(&self, task: &mut Task<'_>) -> Served {
+        let Op::Read {
+            offset,
+            size,
+            flags,
+            ..
+        } = task.request.op
+        else {
+            return Err(Stop::Errno(libc::EINVAL));
+        };
+        let node = self.node(task.request.node)?;
+        let stays_guarded = {
+            let steady = self.steady(&node)?;
+            let fd = steady.backing.as_fd();
+            let state = self.guarding(&node)?;
+            let file = Self::guarded(&node, &state, || Self::size_of(fd))?;
+            let guarded = file.filter(|file| file.reads(offset, u64::from(size)));
+            if let Some(file) = &guarded {
+                let is_direct = flags & libc::O_DIRECT as u32 != 0;
+                if size > PAGE_BYTES && !is_direct && !self.is_known_call(task, file) {
+                    refuse_many(&node, offset, size)?;
+                }
+                self.ask_to_read(task, file, offset, u64::from(size))?;
+            }
+            self.send_data(task, fd, offset, size)?;
+            guarded.is_some()
+        };
+        if stays_guarded {
+            // An application let it pass with the region in place: the next access is to be seen.
+            self.invalidator.pages_later(node.id);
+        }
+        Err(Stop::Silent)
+    }
+
+    fn is_known_call(&self, task: &Task<'_>, file: &Guarded<'_>) -> bool {
+        if task.passed.has(EventType::Read) {
+            return true;
+        }
+        let call = call::call_now(task.request.pid);
+        call.number.is_some() && self.was_answered(task, file, EventType::Read, call.hash)
+    }
+
+    fn send_data(
+        &self,
+        task: &Task<'_>,
+        fd: BorrowedFd<'_>,
+        offset: u64,
+        size: u32,
+    ) -> Result<(), Stop> {
+        BUFFER.with_borrow_mut(|buffer| {
+            buffer.resize(IO_BYTES_MAX as usize, 0);
+            let wanted = buffer
+                .get_mut(..size as usize)
+                .ok_or(Stop::Errno(libc::EINVAL))?;
+            let bytes = read_all(fd, wanted, offset)?;
+            self.reply(task.request.reply_to(), Ok(&wanted[..bytes]));
+            Ok(())
+        })
+    }
+
+    /// WRITE.
+    pub(super) fn write(&self, task: &mut Task<'_>) -> Served {
+        let Op::Write {
+            offset,
+            flags,
+            from_cache,
+            kill_suidgid,
+            ..
+        } = task.request.op
+        else {
+            return Err(Stop::Errno(libc::EINVAL));
+        };
+        let node = self.node(task.request.node)?;
+        let steady = self.steady(&node)?;
+        let fd = steady.backing.as_fd();
+        let state = self.guarding(&node)?;
+        let length = task.request.data.len() as u64;
+        if let Some(file) = Self::guarded(&node, &state, || Self::size_of(fd))? {
+            self.ask_to_write(task, &file, offset, length)?;
+        }
+        let written = {
+            // What a mapping stored is written by nobody in particular.
+            let _caller = match from_cache {
+                true => None,
+                false => Some(caller(task, kill_suidgid)?),
+            };
+            write_all(fd, &task.request.data, offset)?
+        };
+        if flags & libc::O_DSYNC as u32 != 0 {
+            nix::unistd::fdatasync(fd)?;
+        }
+        self.changed(&node, fd)?;
+        self.reply(task.request.reply_to(), Ok(&reply::written(written)));
+        Err(Stop::Silent)
+    }
+
+    /// Data of the node were changed by a user.
+    pub(super) fn changed(&self, node: &Node, fd: BorrowedFd<'_>) -> Result<(), Stop> {
+        node.writes.fetch_add(1, Ordering::AcqRel);
+        if self.state_of(node)?.shown_ctime.is_some() {
+            state::clear_ctime(fd)?;
+            self.forget_state(node);
+        }
+        Ok(())
+    }
+
+    /// A file that was open to be written past us is closed: was it written?
+    pub(super) fn heed_passed_writes(&self, node: &Node, file: &OpenFile) {
+        if file.way != Way::Passthrough || file.ctime == (0, 0) {
+            return;
+        }
+        let Some(backing) = node.lock().backing.clone() else {
+            return;
+        };
+        let heeded = stat::stat(backing.as_fd())
+            .map_err(Stop::from)
+            .and_then(|stat| match stat.ctime == file.ctime {
+                true => Ok(()),
+                false => self.changed(node, backing.as_fd()),
+            });
+        if heeded.is_err() {
+            tracing::warn!(node = node.id, "users may be shown an old ctime");
+        }
+    }
+
+    /// Sets the size: SETATTR, and an OPEN that truncates.
+    pub(super) fn set_size(
+        &self,
+        task: &mut Task<'_>,
+        node: &Arc<Node>,
+        size: u64,
+        kill_suidgid: bool,
+    ) -> Result<(), Stop> {
+        let _io = self.io(node)?;
+        let file = self.target(node)?;
+        let fd = file.as_fd();
+        let state = self.guarding(node)?;
+        if let Some(file) = Self::guarded(node, &state, || Self::size_of(fd))? {
+            self.ask_to_truncate(task, &file, size)?;
+        }
+        let length = i64::try_from(size).map_err(|_| Stop::Errno(libc::EFBIG))?;
+        {
+            let _caller = caller(task, kill_suidgid)?;
+            nix::unistd::ftruncate(fd, length)?;
+        }
+        self.changed(node, fd)
+    }
+
+    /// A descriptor to write by.
+    fn target(&self, node: &Node) -> Result<Target, Stop> {
+        let open = node.lock().backing.clone();
+        if let Some(backing) = open.filter(|backing| backing.can_write) {
+            return Ok(Target::Open(backing));
+        }
+        Ok(Target::Fresh(self.open_data(node, OpenFor::Write)?))
+    }
+
+    fn readable(&self, node: &Node) -> Result<Target, Stop> {
+        let open = node.lock().backing.clone();
+        match open {
+            Some(backing) => Ok(Target::Open(backing)),
+            None => Ok(Target::Fresh(self.open_data(node, OpenFor::Read)?)),
+        }
+    }
+
+    /// FALLOCATE.
+    pub(super) fn fallocate(&self, task: &mut Task<'_>) -> Served {
+        let Op::Fallocate {
+            offset,
+            length,
+            mode,
+            ..
+        } = task.request.op
+        else {
+            return Err(Stop::Errno(libc::EINVAL));
+        };
+        let node = self.node(task.request.node)?;
+        let _io = self.io(&node)?;
+        let file = self.target(&node)?;
+        let fd = file.as_fd();
+        let state = self.guarding(&node)?;
+        if let Some(file) = Self::guarded(&node, &state, || Self::size_of(fd))? {
+            self.ask_to_write(task, &file, offset, length)?;
+        }
+        let signed = |value: u64| i64::try_from(value).map_err(|_| Stop::Errno(libc::EFBIG));
+        let mode = FallocateFlags::from_bits_retain(mode as i32);
+        {
+            let _caller = caller(task, false)?;
+            nix::fcntl::fallocate(fd, mode, signed(offset)?, signed(length)?)?;
+        }
+        self.changed(&node, fd)?;
+        Ok(Vec::new())
+    }
+
+    /// FSYNC.
+    pub(super) fn fsync(&self, task: &Task<'_>, data_only: bool) -> Served {
+        let node = self.node(task.request.node)?;
+        let file = self.readable(&node)?;
+        match data_only {
+            true => nix::unistd::fdatasync(file.as_fd())?,
+            false => nix::unistd::fsync(file.as_fd())?,
+        }
+        Ok(Vec::new())
+    }
+
+    /// LSEEK: only SEEK_DATA and SEEK_HOLE come here. What is guarded for reading counts as data, whether its
+    /// blocks are there or not: who copies a file by its data must not leave out what would be recalled.
+    pub(super) fn lseek(&self, task: &Task<'_>, offset: u64, whence: u32) -> Served {
+        let node = self.node(task.request.node)?;
+        let _io = self.io(&node)?;
+        let file = self.readable(&node)?;
+        let state = self.guarding(&node)?;
+        let size = Self::size_of(file.as_fd())?;
+        let found = super::seek::seek(&state, size, offset, whence, &|from, whence| {
+            let from = i64::try_from(from).map_err(|_| Errno::ENXIO)?;
+            nix::unistd::lseek(file.as_fd(), from, whence).map(|at| at as u64)
+        })?;
+        Ok(reply::sought(found))
+    }
+
+    /// COPY_FILE_RANGE: reads one file and writes another, or another part of the same.
+    pub(super) fn copy_range(&self, task: &mut Task<'_>) -> Served {
+        let Op::CopyFileRange {
+            off_in,
+            node_out,
+            off_out,
+            length,
+            wide,
+            ..
+        } = task.request.op
+        else {
+            return Err(Stop::Errno(libc::EINVAL));
+        };
+        let (from, to) = (self.node(task.request.node)?, self.node(node_out)?);
+        let (source, target) = (self.steady(&from)?, self.steady(&to)?);
+        let (fd_in, fd_out) = (source.backing.as_fd(), target.backing.as_fd());
+        let state = self.guarding(&from)?;
+        if let Some(file) = Self::guarded(&from, &state, || Self::size_of(fd_in))? {
+            self.ask_to_copy(task, &file, Access::Read, off_in, length)?;
+        }
+        let state = self.guarding(&to)?;
+        if let Some(file) = Self::guarded(&to, &state, || Self::size_of(fd_out))? {
+            self.ask_to_copy(task, &file, Access::Write, off_out, length)?;
+        }
+        let copied = {
+            let _caller = caller(task, false)?;
+            copy(fd_in, off_in, fd_out, off_out, length)?
+        };
+        self.changed(&to, fd_out)?;
+        Ok(match wide {
+            true => reply::copied(copied as u64),
+            // The kernel asks for no more than fits.
+            false => reply::written(copied as u32),
+        })
+    }
+}
+
+/// This thread works as the caller of the request.
+fn caller(task: &Task<'_>, kill_suidgid: bool) -> Result<Caller, Stop> {
+    let request = &task.request;
+    Ok(match (request.uid, kill_suidgid) {
+        (0, true) => Caller::enter_without_privileges()?,
+        _ => Caller::enter(request.uid, request.gid)?,
+    })
+}
+
+/// A READ of more than one page of guarded bytes is refused: the kernel then asks for the page that the user touched,
+/// and for no other. One that comes again as it was is a page of that size.
+fn refuse_many(node: &Node, offset: u64, size: u32) -> Result<(), Stop> {
+    let mut inner = node.lock();
+    if inner.refused.take() == Some((offset, size)) {
+        return Ok(());
+    }
+    inner.refused = Some((offset, size));
+    inner.has_refused = true;
+    Err(Stop::Errno(libc::EIO))
+}
+
+/// Fills the buffer as far as the file has bytes.
+fn read_all(fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> Result<usize, Stop> {
+    let mut done = 0;
+    while done < buffer.len() {
+        let at = i64::try_from(offset + done as u64).map_err(|_| Stop::Errno(libc::EINVAL))?;
+        match pread(fd, &mut buffer[done..], at) {
+            Ok(0) => break,
+            Ok(bytes) => done += bytes,
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(done)
+}
+
+/// Writes all, or as much as there is room for.
+fn write_all(fd: BorrowedFd<'_>, bytes: &[u8], offset: u64) -> Result<u32, Stop> {
+    let mut done = 0;
+    while done < bytes.len() {
+        let at = i64::try_from(offset + done as u64).map_err(|_| Stop::Errno(libc::EFBIG))?;
+        match pwrite(fd, &bytes[done..], at) {
+            Ok(0) => break,
+            Ok(written) => done += written,
+            Err(Errno::EINTR) => {}
+            Err(errno) if done == 0 => return Err(errno.into()),
+            Err(_) => break,
+        }
+    }
+    Ok(done as u32)
+}
+
+fn copy(
+    fd_in: BorrowedFd<'_>,
+    off_in: u64,
+    fd_out: BorrowedFd<'_>,
+    off_out: u64,
+    length: u64,
+) -> Result<usize, Stop> {
+    let offset = |value: u64| i64::try_from(value).map_err(|_| Stop::Errno(libc::EINVAL));
+    let (mut from, mut to) = (offset(off_in)?, offset(off_out)?);
+    let length = length.min(COPY_BYTES_MAX) as usize;
+    Ok(nix::fcntl::copy_file_range(
+        fd_in,
+        Some(&mut from),
+        fd_out,
+        Some(&mut to),
+        length,
+    )?)
+}

@@ -1,0 +1,339 @@
+//! Opening and closing files, and the way in which each is open.
+//!
+//! | file is | way |
+//! |---|---|
+//! | without READ and WRITE regions | passthrough: the kernel reads and writes the backing file itself |
+//! | guarded (stub, partly resident, premigrated) | cached: each access that the cache cannot serve is a request |
+//! | open | as it is, until nobody has it open |
+//! | on a mount with `data=cached`, or where the kernel refuses backing files | cached |
+//!
+//! An open counts from the moment that its answer is sent, under the node's lock.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::os::fd::AsRawFd;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::backing::Backing;
+use super::connection::Connection;
+use super::node::{Inner, Node};
+use super::serve::{Served, Stop, Task};
+use super::skip::Skip;
+use super::table::{OpenFile, Way};
+use super::wire::{Op, Opened, abi, reply};
+use crate::fs::{ObjectState, stat};
+use crate::model::{EventBody, EventType, NamespaceBody, OpenFor};
+use crate::source::judge;
+use crate::sys::fuse::{self, Caller};
+
+/// Flags of every answer that opens a file. close(2) asks nothing, so that also a copy of a user's descriptor can be
+/// closed by us.
+const FLAGS: u32 = abi::FOPEN_NOFLUSH;
+
+fn writes(flags: u32) -> bool {
+    flags & libc::O_ACCMODE as u32 != libc::O_RDONLY as u32
+}
+
+/// What the kernel is told of an open file.
+fn opened(inner: &Inner, file: &OpenFile) -> Opened {
+    let id = inner.backing.as_ref().map(|backing| backing.id());
+    match file.way {
+        // What is in the mount's own cache from an earlier time is dropped: it would not see these writes.
+        Way::Passthrough => Opened {
+            fh: file.fh(),
+            flags: FLAGS,
+            backing: id,
+        },
+        _ => Opened {
+            fh: file.fh(),
+            flags: FLAGS | abi::FOPEN_KEEP_CACHE,
+            backing: None,
+        },
+    }
+}
+
+impl Connection {
+    /// OPEN.
+    pub(super) fn open(&self, task: &mut Task<'_>) -> Served {
+        let Op::Open {
+            flags,
+            kill_suidgid,
+        } = task.request.op
+        else {
+            return Err(Stop::Errno(libc::EINVAL));
+        };
+        let node = self.node(task.request.node)?;
+        if task.request.resent
+            && let Some(file) = self.table.file_of_request(task.request.unique)
+        {
+            let opened = opened(&node.lock(), &file);
+            return Ok(reply::opened(&opened));
+        }
+        if flags & libc::O_TRUNC as u32 != 0 {
+            if node.lock().changing {
+                return Err(Stop::Wait(node));
+            }
+            self.set_size(task, &node, 0, kill_suidgid)?;
+        }
+        self.open_node(task, &node, flags, &|opened| reply::opened(opened))
+    }
+
+    /// Opens a file and sends the answer that `answer` makes of it. Also the second half of CREATE and TMPFILE.
+    pub(super) fn open_node(
+        &self,
+        task: &Task<'_>,
+        node: &Arc<Node>,
+        flags: u32,
+        answer: &dyn Fn(&Opened) -> Vec<u8>,
+    ) -> Served {
+        loop {
+            let state = self.state_of(node)?;
+            let fresh = self.fresh_backing(node, writes(flags))?;
+            let mut inner = node.lock();
+            if inner.changing {
+                return Err(Stop::Wait(Arc::clone(node)));
+            }
+            let is_current = inner
+                .state
+                .as_ref()
+                .is_some_and(|now| Arc::ptr_eq(now, &state));
+            if !is_current || !self.install_backing(node, &mut inner, fresh, writes(flags))? {
+                continue;
+            }
+            let sent = self.send_opened(task, node, &mut inner, &state, flags, answer);
+            if inner.opens == 0 {
+                self.close_backing(node, &mut inner);
+            }
+            sent?;
+            return Err(Stop::Silent);
+        }
+    }
+
+    /// A descriptor for a file that has none, or none to write by.
+    fn fresh_backing(&self, node: &Node, write: bool) -> Result<Option<Backing>, Stop> {
+        let present = node
+            .lock()
+            .backing
+            .as_ref()
+            .map(|backing| backing.can_write);
+        match present {
+            Some(can_write) if can_write || !write => return Ok(None),
+            _ => {}
+        }
+        match self.open_data(node, OpenFor::Write) {
+            Ok(fd) => return Ok(Some(Backing::new(fd, true))),
+            Err(error) if write => return Err(error),
+            // Read-only, immutable, being executed: to read it will do.
+            Err(_) => {}
+        }
+        let fd = self.open_data(node, OpenFor::Read)?;
+        Ok(Some(Backing::new(fd, false)))
+    }
+
+    /// Opens the backing file as its users would, also one that has no name any more. (A descriptor of
+    /// `Mount::open` would leave the times as they are.)
+    pub(super) fn open_data(&self, node: &Node, how: OpenFor) -> Result<OwnedFd, Stop> {
+        let object = self.look(node)?;
+        let mut options = std::fs::OpenOptions::new();
+        options
+            .read(true)
+            .write(how == OpenFor::Write)
+            .custom_flags(libc::O_NONBLOCK);
+        let file = options.open(format!("/proc/self/fd/{}", object.as_raw_fd()))?;
+        Ok(file.into())
+    }
+
+    /// Puts the descriptor in place if one is needed. `false`: one is needed, and there is none.
+    fn install_backing(
+        &self,
+        node: &Node,
+        inner: &mut Inner,
+        fresh: Option<Backing>,
+        write: bool,
+    ) -> Result<bool, Stop> {
+        let before = inner.backing.clone();
+        if before
+            .as_ref()
+            .is_some_and(|backing| backing.can_write || !write)
+        {
+            return Ok(true);
+        }
+        let Some(backing) = fresh else {
+            return Ok(false);
+        };
+        let row = self.row_of(node, inner)?;
+        // The kernel's own file stays: it has no access mode.
+        let id = before.as_ref().map_or(0, |backing| backing.id());
+        backing.set_id(id);
+        self.table.set_backing(row, Some((id, backing.number())));
+        backing.keep();
+        if let Some(before) = before {
+            before.give_up();
+        }
+        inner.backing = Some(Arc::new(backing));
+        Ok(true)
+    }
+
+    /// The way in which it is opened now.
+    fn way_of(&self, inner: &Inner, state: &ObjectState) -> Way {
+        if let (Some(way), true) = (inner.way, inner.opens > 0) {
+            return way;
+        }
+        let is_guarded = judge::guards_data(&judge::under_list(state.clone(), self.list()));
+        if self.cached || is_guarded || !self.passes.load(Ordering::Acquire) {
+            Way::Cached
+        } else {
+            Way::Passthrough
+        }
+    }
+
+    fn send_opened(
+        &self,
+        task: &Task<'_>,
+        node: &Node,
+        inner: &mut Inner,
+        state: &ObjectState,
+        flags: u32,
+        answer: &dyn Fn(&Opened) -> Vec<u8>,
+    ) -> Result<(), Stop> {
+        let mut way = self.way_of(inner, state);
+        if way == Way::Passthrough && !self.register(node, inner)? {
+            way = Way::Cached;
+        }
+        let ctime = match &inner.backing {
+            Some(backing) if way == Way::Passthrough && writes(flags) => {
+                stat::stat(backing.as_fd())?.ctime
+            }
+            _ => (0, 0),
+        };
+        let file = self
+            .table
+            .add_file(OpenFile {
+                row: 0,
+                uses: 0,
+                unique: task.request.unique,
+                node: node.id,
+                fd: None,
+                flags,
+                way,
+                ctime,
+            })
+            .ok_or(Stop::Errno(libc::ENFILE))?;
+        let bytes = answer(&opened(inner, &file));
+        if self.reply(task.request.reply_to(), Ok(&bytes)) {
+            inner.opens += 1;
+            inner.way = Some(way);
+        } else {
+            self.table.remove_file(&file);
+        }
+        Ok(())
+    }
+
+    /// Makes the backing file known to the kernel. `false`: that is not possible.
+    fn register(&self, node: &Node, inner: &mut Inner) -> Result<bool, Stop> {
+        let Some(backing) = inner.backing.clone() else {
+            return Ok(false);
+        };
+        if backing.id() != 0 {
+            return Ok(true);
+        }
+        let registered = {
+            // The kernel writes with the rights of who registers: a write must clear set-id bits.
+            let _caller = Caller::enter_without_privileges()?;
+            fuse::backing_open(self.channel.as_fd(), backing.as_fd())
+        };
+        let id = match registered {
+            Ok(id) => id,
+            Err(error) => {
+                self.cannot_pass(&error);
+                return Ok(false);
+            }
+        };
+        let row = self.row_of(node, inner)?;
+        self.table.set_backing(row, Some((id, backing.number())));
+        self.table.note_backing(id);
+        backing.set_id(id);
+        Ok(true)
+    }
+
+    fn cannot_pass(&self, error: &io::Error) {
+        match error.raw_os_error() {
+            // Not permitted, a file system that lies on another one, not offered.
+            Some(libc::EPERM | libc::ELOOP | libc::EOPNOTSUPP) => {
+                if self.passes.swap(false, Ordering::AcqRel) {
+                    tracing::info!(
+                        %error,
+                        fs = self.fs().0,
+                        "the kernel takes no backing files here: data go through the service"
+                    );
+                }
+            }
+            _ => tracing::warn!(%error, "a file is opened without passthrough"),
+        }
+    }
+
+    /// Nobody has the file open any more.
+    pub(super) fn close_backing(&self, node: &Node, inner: &mut Inner) {
+        inner.way = None;
+        let Some(backing) = inner.backing.take() else {
+            return;
+        };
+        let id = backing.id();
+        if id != 0 && !self.skips(Skip::BACKING_CLOSE) {
+            self.forget_backing(id);
+        }
+        if let Some(row) = inner.row {
+            self.table.set_backing(row, None);
+        }
+        backing.give_up();
+        // The row of an object without names keeps that; it goes with the object.
+        if !inner.is_ended {
+            self.drop_row(inner);
+        }
+        tracing::trace!(node = node.id, "closed");
+    }
+
+    pub(super) fn forget_backing(&self, id: i32) {
+        match fuse::backing_close(self.channel.as_fd(), id) {
+            Ok(()) => {}
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
+            Err(error) => tracing::warn!(%error, id, "the kernel keeps a backing file"),
+        }
+    }
+
+    /// RELEASE. One that comes again finds nothing to do.
+    pub(super) fn release(&self, task: &Task<'_>, fh: u64) -> Served {
+        let Some(file) = self.table.file(fh) else {
+            return Ok(Vec::new());
+        };
+        let node = self.node(file.node)?;
+        if self.wants(EventType::Close, &node)? {
+            let body = NamespaceBody {
+                mode: 0,
+                handle1: Some(node.handle),
+                handle2: None,
+                name1: Vec::new(),
+                name2: Vec::new(),
+                retcode: 0,
+            };
+            self.tell(task, EventType::Close, EventBody::Namespace(body));
+        }
+        self.heed_passed_writes(&node, &file);
+        let is_last = {
+            let mut inner = node.lock();
+            self.table.remove_file(&file);
+            inner.opens = inner.opens.saturating_sub(1);
+            if inner.opens == 0 {
+                self.close_backing(&node, &mut inner);
+            }
+            inner.opens == 0
+        };
+        if is_last {
+            self.closed(&node);
+        }
+        Ok(Vec::new())
+    }
+}

@@ -1,0 +1,298 @@
+//! Which data event a request owes, and whether it was made already.
+//!
+//! The kernel cuts a system call into requests, and asks for whole pages. An event names what the caller asked for, as
+//! far as that can be told, and is made once for each call.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::connection::Connection;
+use super::node::Node;
+use super::serve::{Owed, Stop, Task};
+use crate::fs::{ObjectState, stat};
+use crate::model::file::READ_FLAGS;
+use crate::model::{EventBody, EventType};
+use crate::source::call::{self, Done, FileId};
+use crate::source::judge::{self, Access, Operation, WRITE, Wanted};
+
+/// Callers whose answered event is remembered.
+const CALLERS_MAX: usize = 1024;
+
+/// Calls whose event was answered with CONTINUE while the regions stayed, by thread.
+#[derive(Debug, Default)]
+pub struct Answered {
+    calls: Mutex<HashMap<u32, AnsweredCall>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct AnsweredCall {
+    node: u64,
+    kind: EventType,
+    changes: u32,
+    call: u64,
+    done: Done,
+}
+
+impl Answered {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u32, AnsweredCall>> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, thread: u32, call: AnsweredCall) {
+        let mut calls = self.lock();
+        if calls.len() >= CALLERS_MAX && !calls.contains_key(&thread) {
+            calls.clear();
+        }
+        calls.insert(thread, call);
+    }
+
+    fn of(&self, thread: u32) -> Option<AnsweredCall> {
+        self.lock().get(&thread).copied()
+    }
+}
+
+/// The file that a request is about, as far as an event needs it.
+pub(super) struct Guarded<'a> {
+    pub node: &'a Arc<Node>,
+    pub state: &'a ObjectState,
+    /// Bytes.
+    pub size: u64,
+}
+
+impl Guarded<'_> {
+    /// Does a byte of the range lie in a region for reading?
+    pub fn reads(&self, offset: u64, length: u64) -> bool {
+        offset < self.size && self.meets(READ_FLAGS, offset, length)
+    }
+
+    fn meets(&self, flags: u32, offset: u64, length: u64) -> bool {
+        let mut regions = self.state.regions.iter();
+        regions.any(|region| region.flags & flags != 0 && judge::meets(region, offset, length))
+    }
+}
+
+impl Connection {
+    /// State of a file with the regions that count.
+    pub(super) fn guarding(&self, node: &Node) -> Result<Arc<ObjectState>, Stop> {
+        let state = self.state_of(node)?;
+        match judge::data_flags(self.list()) {
+            0 => Ok(state),
+            _ => Ok(Arc::new(judge::under_list(
+                ObjectState::clone(&state),
+                self.list(),
+            ))),
+        }
+    }
+
+    /// A READ of these bytes, which lie in a region at least in part.
+    pub(super) fn ask_to_read(
+        &self,
+        task: &mut Task<'_>,
+        file: &Guarded<'_>,
+        offset: u64,
+        length: u64,
+    ) -> Result<(), Stop> {
+        let own = operation(Access::Read, offset, length);
+        let caller = self.caller(task, file, own);
+        let wanted = judge::judge(caller, file.state, file.size)
+            // The caller's bytes are outside, but bytes of their page are not: it must not get into the cache.
+            .or_else(|| judge::judge(own, file.state, file.size));
+        self.ask_data(task, file, wanted)
+    }
+
+    /// A write, or a change of the allocation.
+    pub(super) fn ask_to_write(
+        &self,
+        task: &mut Task<'_>,
+        file: &Guarded<'_>,
+        offset: u64,
+        length: u64,
+    ) -> Result<(), Stop> {
+        if !file.meets(WRITE, offset, length) {
+            return Ok(());
+        }
+        let own = operation(Access::Write, offset, length);
+        let caller = self.caller(task, file, own);
+        let wanted = judge::judge(caller, file.state, file.size)
+            .or_else(|| judge::judge(own, file.state, file.size));
+        self.ask_data(task, file, wanted)
+    }
+
+    /// One side of a copy between files, whose bytes are told exactly.
+    pub(super) fn ask_to_copy(
+        &self,
+        task: &Task<'_>,
+        file: &Guarded<'_>,
+        access: Access,
+        offset: u64,
+        length: u64,
+    ) -> Result<(), Stop> {
+        let wanted = judge::judge(operation(access, offset, length), file.state, file.size);
+        self.ask_data(task, file, wanted)
+    }
+
+    /// A change of the size.
+    pub(super) fn ask_to_truncate(
+        &self,
+        task: &mut Task<'_>,
+        file: &Guarded<'_>,
+        size: u64,
+    ) -> Result<(), Stop> {
+        let wanted = judge::judge(operation(Access::Truncate, size, 0), file.state, file.size);
+        self.ask_data(task, file, wanted)
+    }
+
+    /// What the caller's system call does, if it is such a call and these bytes are a part of it; else the
+    /// request's own bytes.
+    fn caller(&self, task: &mut Task<'_>, file: &Guarded<'_>, own: Operation) -> Operation {
+        let call = call::call_of(task.request.pid);
+        task.call = call.hash;
+        let id = FileId {
+            device: self.device,
+            inode: file.node.inode(),
+            size: file.size,
+        };
+        let rounded = (own.offset, own.length);
+        call::operation(task.request.pid, call, id, rounded)
+            .filter(|found| found.access == own.access && overlap(*found, own))
+            .unwrap_or(own)
+    }
+
+    fn ask_data(
+        &self,
+        task: &Task<'_>,
+        file: &Guarded<'_>,
+        wanted: Option<Wanted>,
+    ) -> Result<(), Stop> {
+        let Some(wanted) = wanted else { return Ok(()) };
+        let kind = wanted.kind;
+        if let Some((aborted, errno)) = task.aborted
+            && aborted == kind
+        {
+            return Err(Stop::Errno(errno));
+        }
+        let changes = file.state.changes;
+        if task.passed.has(kind) && task.changes_of(kind) == Some(changes) {
+            self.note_answered(task, file, kind);
+            return Ok(());
+        }
+        if self.was_answered(task, file, kind, task.call) {
+            return Ok(());
+        }
+        Err(Stop::Ask(Box::new(Owed {
+            kind,
+            body: EventBody::Data {
+                handle: file.node.handle,
+                offset: wanted.offset,
+                length: wanted.length,
+                mapped: None,
+            },
+            changes,
+        })))
+    }
+
+    /// The application let a call go on and left the regions: its other requests make no event.
+    fn note_answered(&self, task: &Task<'_>, file: &Guarded<'_>, kind: EventType) {
+        let thread = task.request.pid;
+        let now = call::call_now(thread);
+        let (Some(_), Some(done)) = (now.number, call::done(thread)) else {
+            return;
+        };
+        self.answered_calls.note(
+            thread,
+            AnsweredCall {
+                node: file.node.id,
+                kind,
+                changes: file.state.changes,
+                call: now.hash,
+                done,
+            },
+        );
+    }
+
+    /// Was the event of this call of the thread answered, for an earlier request?
+    pub(super) fn was_answered(
+        &self,
+        task: &Task<'_>,
+        file: &Guarded<'_>,
+        kind: EventType,
+        call: u64,
+    ) -> bool {
+        let thread = task.request.pid;
+        let Some(known) = self.answered_calls.of(thread) else {
+            return false;
+        };
+        (known.node, known.kind, known.changes, known.call)
+            == (file.node.id, kind, file.state.changes, call)
+            && call::done(thread) == Some(known.done)
+    }
+
+    /// What an event needs of a file, if it has regions at all.
+    pub(super) fn guarded<'a>(
+        node: &'a Arc<Node>,
+        state: &'a ObjectState,
+        size: impl FnOnce() -> Result<u64, Stop>,
+    ) -> Result<Option<Guarded<'a>>, Stop> {
+        if state.regions.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Guarded {
+            node,
+            state,
+            size: size()?,
+        }))
+    }
+
+    /// The size of the backing file.
+    pub(super) fn size_of(fd: std::os::fd::BorrowedFd<'_>) -> Result<u64, Stop> {
+        Ok(stat::stat(fd)?.size)
+    }
+}
+
+fn operation(access: Access, offset: u64, length: u64) -> Operation {
+    Operation {
+        access,
+        offset,
+        length,
+    }
+}
+
+/// Do they share a byte? A kernel that asks for something else than the call names is not to be believed.
+fn overlap(one: Operation, other: Operation) -> bool {
+    let end = |operation: Operation| operation.offset.saturating_add(operation.length);
+    one.offset < end(other) && other.offset < end(one)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_that_touch_share_no_byte() {
+        let read = |offset, length| operation(Access::Read, offset, length);
+        assert!(overlap(read(0, 4096), read(100, 1)));
+        assert!(overlap(read(4095, 4096), read(0, 4096)));
+        assert!(!overlap(read(4096, 4096), read(0, 4096)));
+    }
+
+    #[test]
+    fn the_memory_of_calls_is_bounded() {
+        let answered = Answered::default();
+        let call = |node| AnsweredCall {
+            node,
+            kind: EventType::Read,
+            changes: 0,
+            call: 1,
+            done: Done::default(),
+        };
+        for thread in 0..CALLERS_MAX as u32 {
+            answered.note(thread, call(1));
+        }
+        answered.note(3, call(2));
+        assert_eq!(answered.of(3), Some(call(2)));
+        assert!(answered.of(4).is_some());
+        answered.note(u32::MAX, call(3));
+        assert_eq!(answered.of(4), None);
+        assert_eq!(answered.of(u32::MAX), Some(call(3)));
+    }
+}
