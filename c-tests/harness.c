@@ -207,6 +207,15 @@ struct handle fs_handle_of(const char *path) {
   return handle;
 }
 
+bool makes_event(int event) {
+  struct handle fs = fs_handle_of(bed.fs);
+  dm_eventset_t events = 0;
+  u_int highest = 0;
+  CHECK_EQ(dm_get_config_events(fs.hanp, fs.hlen, 64, &events, &highest), 0);
+  dm_handle_free(fs.hanp, fs.hlen);
+  return (events >> event & 1) != 0;
+}
+
 /* Two pages; the second is not there. */
 static char *edge(size_t page) {
   char *map = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

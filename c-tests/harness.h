@@ -61,10 +61,17 @@ enum { WITH_NOTHING = 0, WITH_DAEMON = 1, WITH_FS = 2 };
 struct bed {
   char dir[64];        /* private directory of the test */
   char fs[96];         /* WITH_FS: mount point of the managed file system */
-  const char *kind;    /* xfs, ext4 or btrfs */
+  const char *kind;    /* xfs, ext4, btrfs; fuse-xfs, fuse-ext4, fuse-tmpfs, fuse-user (an ordinary user's tmpfs) */
+  const char *content; /* the kind that holds the data */
+  bool fuse;           /* users reach it through FUSE */
+  bool ordinary;       /* daemon and test run as an ordinary user in namespaces of his own */
+  char back[96];       /* fuse: the directory behind the mount */
   pid_t supervisor;    /* WITH_DAEMON: its supervisor */
 };
 extern struct bed bed;
+
+/* Does the source of the file system make that event (dm_get_config_events)? Docs: docs/kernel-features.md. */
+bool makes_event(int event);
 
 /* Runs `body` in a process of its own with a private daemon (WITH_DAEMON), and with a managed file system of the kind
  * that the first argument names (WITH_FS). Ends everything afterwards, also when the test crashes or takes longer than

@@ -6,17 +6,31 @@
 
 #include <fcntl.h>
 #include <ftw.h>
+#include <grp.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 
 enum { START_MS_MAX = 40000, STOP_MS_MAX = 20000, STOP_TRY_MS = 200, TRY_MS = 20, NO_BED = 1, SKIP_BED = 77 };
 
+/* What can be named as the first argument. */
+static const struct kind {
+  const char *name, *content;
+  bool fuse, ordinary;
+} kinds[] = {
+    {"xfs", "xfs", false, false},       {"ext4", "ext4", false, false},       {"btrfs", "btrfs", false, false},
+    {"fuse-xfs", "xfs", true, false},   {"fuse-ext4", "ext4", true, false},   {"fuse-btrfs", "btrfs", true, false},
+    {"fuse-tmpfs", "tmpfs", true, false}, {"fuse-user", "tmpfs", true, true},
+};
+
 static int wanted;
-static bool is_mounted;
+/* The file system that holds the data, and what users see of it. */
+static bool has_content, is_mounted;
 
 static void path_in_dir(char *path, size_t room, const char *name) {
   snprintf(path, room, "%s/%s", bed.dir, name);
@@ -38,6 +52,11 @@ int run_program(const char *program, char *const arguments[]) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
+/* Of this build, or copies where the user of the test cannot reach that. */
+static struct programs {
+  char dmapid[256], dmctl[256];
+} programs = {DMAPID_PATH, DMCTL_PATH};
+
 int dmctl(const char *first, ...) {
   char *arguments[32] = {(char *)"dmctl", (char *)first};
   va_list more;
@@ -45,7 +64,7 @@ int dmctl(const char *first, ...) {
   for (int at = 2; at < 31 && (arguments[at] = va_arg(more, char *)) != NULL; at++) {
   }
   va_end(more);
-  return run_program(DMCTL_PATH, arguments);
+  return run_program(programs.dmctl, arguments);
 }
 
 /* -- the daemon */
@@ -78,8 +97,8 @@ static bool start_daemon(void) {
     dup2(null, 0);
     close(fd);
     close(null);
-    execl(DMAPID_PATH, "dmapid", "--foreground", (char *)NULL);
-    perror(DMAPID_PATH);
+    execl(programs.dmapid, "dmapid", "--foreground", (char *)NULL);
+    perror(programs.dmapid);
     _exit(127);
   }
   long long end = now_ms() + START_MS_MAX;
@@ -176,59 +195,185 @@ static bool make_image(const char *image, const char *kind) {
   return run_program(program, arguments) == 0;
 }
 
-static bool mount_image(void) {
+/* Where the data is: for users, or behind the FUSE mount. */
+static char *content_dir(void) {
+  return bed.fuse ? bed.back : bed.fs;
+}
+
+static bool mount_content(void) {
   char image[96];
   path_in_dir(image, sizeof image, "image");
-  char *arguments[] = {(char *)"mount", (char *)"-t", (char *)bed.kind, (char *)"-o", (char *)"loop",
-                       image,           bed.fs,       NULL};
-  return run_program("mount", arguments) == 0;
+  bool no_image = strcmp(bed.content, "tmpfs") == 0;
+  char *options = no_image ? (char *)"size=256m" : (char *)"loop";
+  char *arguments[] = {(char *)"mount", (char *)"-t", (char *)bed.content, (char *)"-o", options,
+                       no_image ? (char *)"none" : image, content_dir(), NULL};
+  has_content = run_program("mount", arguments) == 0;
+  return has_content;
 }
 
 /* The loop device frees itself when the last mount of it goes. */
-static bool unmount(void) {
+static bool unmount_one(const char *path, bool *is_there) {
   long long end = now_ms() + STOP_MS_MAX;
-  while (is_mounted && umount2(bed.fs, 0) != 0) {
+  while (*is_there && umount2(path, 0) != 0) {
+    if (errno == EINVAL) /* gone already */
+      break;
     if (errno != EBUSY || now_ms() > end) {
-      fprintf(stderr, "%s: umount: %s\n", bed.fs, strerror(errno));
+      fprintf(stderr, "%s: umount: %s\n", path, strerror(errno));
       return false;
     }
     pause_ms(TRY_MS);
   }
-  is_mounted = false;
+  *is_there = false;
   return true;
 }
 
-static bool is_kind(const char *kind) {
-  return kind != NULL && (strcmp(kind, "xfs") == 0 || strcmp(kind, "ext4") == 0 || strcmp(kind, "btrfs") == 0);
+/* What users see of it. */
+static bool unmount(void) {
+  return unmount_one(bed.fs, bed.fuse ? &is_mounted : &has_content);
+}
+
+/* The private mount that the worker has of it may last a moment longer. */
+static bool unmount_content(void) {
+  return unmount_one(content_dir(), &has_content);
 }
 
 static bool set_up_fs(void) {
   char image[96];
   path_in_dir(image, sizeof image, "image");
   path_in_dir(bed.fs, sizeof bed.fs, "fs");
-  is_mounted = make_image(image, bed.kind) && mkdir(bed.fs, 0755) == 0 && mount_image();
-  return is_mounted;
+  path_in_dir(bed.back, sizeof bed.back, "back");
+  if (strcmp(bed.content, "tmpfs") != 0 && !make_image(image, bed.content))
+    return false;
+  if (mkdir(bed.fs, 0755) != 0 || mkdir(bed.back, 0755) != 0)
+    return false;
+  return mount_content();
 }
 
 static bool manage(void) {
-  if (dmctl("manage", bed.fs, (char *)NULL) == 0)
+  if (!bed.fuse && dmctl("manage", bed.fs, (char *)NULL) == 0)
     return true;
-  fprintf(stderr, "dmctl manage %s failed\n", bed.fs);
+  if (bed.fuse && dmctl("mount", "--source", "fuse", bed.back, bed.fs, (char *)NULL) == 0)
+    return is_mounted = true;
+  fprintf(stderr, "dmctl cannot bring %s under management\n", bed.fs);
   return false;
 }
 
 void mount_again(void) {
-  CHECK(mount_image());
+  CHECK(bed.fuse || mount_content());
   CHECK(manage());
 }
 
+/* -- an ordinary user */
+
+enum { ORDINARY_ID = 1000 };
+
+static bool write_file(const char *path, const char *text) {
+  int fd = open(path, O_WRONLY | O_CLOEXEC);
+  bool done = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+  if (fd >= 0)
+    close(fd);
+  return done;
+}
+
+/* Root there, and nobody outside. */
+static bool enter_namespaces(uid_t uid, gid_t gid) {
+  char map[64];
+  if (unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0)
+    return false;
+  snprintf(map, sizeof map, "0 %d 1", (int)uid);
+  bool mapped = write_file("/proc/self/setgroups", "deny") && write_file("/proc/self/uid_map", map);
+  snprintf(map, sizeof map, "0 %d 1", (int)gid);
+  return mapped && write_file("/proc/self/gid_map", map);
+}
+
+static bool become(uid_t id) {
+  bool changed = setgroups(0, NULL) == 0 && setresgid(id, id, id) == 0 && setresuid(id, id, id) == 0;
+  /* Files of /proc/self are root's until this. */
+  return changed && prctl(PR_SET_DUMPABLE, 1) == 0;
+}
+
+static int copy_program(const char *from, char *to, size_t room, const char *name) {
+  char source[256];
+  snprintf(source, sizeof source, "%s", from);
+  path_in_dir(to, room, name);
+  char *arguments[] = {(char *)"cp", source, to, NULL};
+  return run_program("cp", arguments);
+}
+
+/* Does it work for an ordinary user? Asked in a process of its own. 0, or which of the steps failed. */
+static int failing_step(void) {
+  pid_t child = fork();
+  if (child == 0) {
+    if (geteuid() == 0 && !become(ORDINARY_ID))
+      _exit(1);
+    if (access(programs.dmapid, X_OK) != 0 || access(programs.dmctl, X_OK) != 0)
+      _exit(2);
+    if (access("/dev/fuse", R_OK | W_OK) != 0)
+      _exit(3);
+    _exit(enter_namespaces(geteuid(), getegid()) ? 0 : 4);
+  }
+  int status = 0;
+  return child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+}
+
+/* On most systems anybody may open /dev/fuse. Where not, root puts such a device in its place, for this test. */
+static bool open_fuse_to_all(void) {
+  char dir[96], node[112];
+  path_in_dir(dir, sizeof dir, "dev");
+  snprintf(node, sizeof node, "%s/fuse", dir);
+  if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 || mkdir(dir, 0755) != 0 ||
+      mount("none", dir, "tmpfs", 0, NULL) != 0)
+    return false;
+  bool is_there = mknod(node, S_IFCHR | 0666, makedev(10, 229)) == 0 && chmod(node, 0666) == 0 &&
+                  mount(node, "/dev/fuse", NULL, MS_BIND, NULL) == 0;
+  return umount2(dir, MNT_DETACH) == 0 && rmdir(dir) == 0 && is_there;
+}
+
+/* From here on the test is an ordinary user's. */
+static int become_ordinary(void) {
+  bool is_root = geteuid() == 0;
+  if (is_root && chown(bed.dir, ORDINARY_ID, ORDINARY_ID) != 0)
+    return NO_BED;
+  int step = failing_step();
+  if (is_root && step == 2 && copy_program(DMAPID_PATH, programs.dmapid, sizeof programs.dmapid, "dmapid") == 0 &&
+      copy_program(DMCTL_PATH, programs.dmctl, sizeof programs.dmctl, "dmctl") == 0)
+    step = failing_step();
+  if (is_root && step == 3 && open_fuse_to_all())
+    step = failing_step();
+  if (step != 0) {
+    static const char *const steps[] = {"a user", "programs", "/dev/fuse", "user namespaces"};
+    fprintf(stderr, "skipped: an ordinary user has no access here: %s\n", steps[step - 1]);
+    return SKIP_BED;
+  }
+  if (is_root && !become(ORDINARY_ID))
+    return NO_BED;
+  return enter_namespaces(geteuid(), getegid()) ? 0 : NO_BED;
+}
+
 /* -- all of it */
+
+static bool take_kind(const char *name) {
+  for (size_t at = 0; name != NULL && at < sizeof kinds / sizeof kinds[0]; at++) {
+    if (strcmp(name, kinds[at].name) == 0) {
+      bed.content = kinds[at].content;
+      bed.fuse = kinds[at].fuse;
+      bed.ordinary = kinds[at].ordinary;
+      return true;
+    }
+  }
+  return false;
+}
 
 static int set_up(int needs) {
   snprintf(bed.dir, sizeof bed.dir, "/tmp/dmapi-test-XXXXXX");
   if (mkdtemp(bed.dir) == NULL) {
     perror(bed.dir);
     return NO_BED;
+  }
+  if (bed.ordinary) {
+    int result = become_ordinary();
+    if (result != 0)
+      return result;
   }
   char path[96];
   path_in_dir(path, sizeof path, "socket");
@@ -251,11 +396,14 @@ int testbed_set_up(int needs, const char *kind) {
   prctl(PR_SET_CHILD_SUBREAPER, 1);
   if ((needs & WITH_FS) != 0) {
     bed.kind = kind;
-    if (!is_kind(kind)) {
-      fprintf(stderr, "usage: the first argument is xfs, ext4 or btrfs\n");
+    if (!take_kind(kind)) {
+      fprintf(stderr, "usage: the first argument is one of");
+      for (size_t at = 0; at < sizeof kinds / sizeof kinds[0]; at++)
+        fprintf(stderr, " %s", kinds[at].name);
+      fprintf(stderr, "\n");
       return NO_BED;
     }
-    if (geteuid() != 0) {
+    if (geteuid() != 0 && !bed.ordinary) {
       const char *strict = getenv("DMAPI_NO_SKIP");
       fprintf(stderr, "skipped: loop mounts and fanotify need root\n");
       return strict != NULL && strcmp(strict, "1") == 0 ? NO_BED : SKIP_BED;
@@ -279,6 +427,8 @@ void testbed_tear_down(bool passed) {
   stop_daemon(!is_unmounted);
   if (!is_unmounted && !unmount())
     umount2(bed.fs, MNT_DETACH);
+  if (!unmount_content())
+    umount2(content_dir(), MNT_DETACH);
   if (bed.dir[0] == '\0')
     return;
   if (passed) {

@@ -34,7 +34,7 @@ const INITIAL_MAP: [&str; 3] = ["0", "0", "4294967295"];
 const CHECKSUM_BYTES: usize = 4;
 
 /// The link beside the control socket that leads clients to the state directory.
-pub const STATE_LINK: &str = "state";
+pub const STATE_LINK: &str = ".state";
 
 /// Not a lock: a child of fork(2) must not find it taken.
 static STATE_DIR: OnceBox<PathBuf> = OnceBox::new();
