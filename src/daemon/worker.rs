@@ -174,8 +174,11 @@ fn open_fanotify(
 ) -> Result<Option<Arc<dyn EventSource>>, String> {
     const CAP_SYS_ADMIN: u32 = 21;
     let had_one = inheritance.arena.kept_fd(Role::GROUP).is_some();
-    if !had_one && !process::has_capability(CAP_SYS_ADMIN) {
-        tracing::info!("no CAP_SYS_ADMIN: file systems can be managed through FUSE mounts only");
+    let may = process::has_capability(CAP_SYS_ADMIN) && process::is_in_first_user_namespace();
+    if !had_one && !may {
+        tracing::info!(
+            "no CAP_SYS_ADMIN in the initial user namespace: file systems can be managed through FUSE mounts only"
+        );
         return Ok(None);
     }
     let config = fanotify::Config {

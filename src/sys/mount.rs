@@ -35,11 +35,28 @@ pub fn private_copy(dir: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 }
 
 /// Makes the copy's own flags fit for a daemon: writable even if users' mount is not, no access times,
-/// no devices.
+/// no devices. In a user namespace some flags cannot be changed: they stay.
 pub fn set_private_flags(tree: BorrowedFd<'_>) -> io::Result<()> {
+    let guarded = MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID;
+    let all = change_flags(
+        tree,
+        MOUNT_ATTR_NOATIME | guarded,
+        MOUNT_ATTR_ATIME | MOUNT_ATTR_RDONLY,
+    );
+    match all {
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+            // Locked: it is read only for everybody here.
+            let _ = change_flags(tree, 0, MOUNT_ATTR_RDONLY);
+            change_flags(tree, guarded, 0)
+        }
+        all => all,
+    }
+}
+
+fn change_flags(tree: BorrowedFd<'_>, set: u64, clear: u64) -> io::Result<()> {
     let attr = MountAttr {
-        set: MOUNT_ATTR_NOATIME | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID,
-        clear: MOUNT_ATTR_ATIME | MOUNT_ATTR_RDONLY,
+        set,
+        clear,
         propagation: 0,
         userns_fd: 0,
     };

@@ -251,6 +251,14 @@ pub fn has_capability(number: u32) -> bool {
         .is_some_and(|set| set & (1 << number) != 0)
 }
 
+/// Is this process in the user namespace that the machine began with? Capabilities in others are good for less.
+/// Where there are no namespaces there is no other.
+pub fn is_in_first_user_namespace() -> bool {
+    /// The kernel's number of it, the same on every machine.
+    const FIRST: &str = "user:[4026531837]";
+    fs::read_link("/proc/self/ns/user").map_or(true, |name| name.as_os_str() == FIRST)
+}
+
 /// Asks the kernel to kill anything else first when memory runs out, if that is permitted.
 pub fn spare_from_oom() {
     // Lowering the value needs CAP_SYS_RESOURCE; without it the daemon runs like any process.
