@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Measures libdmapi against the kernel's own limit, in one run: `make bench`. Prints a table; docs/performance.md keeps
-# one. The machine should do nothing else. `bench.sh fuse`: only the rows of the FUSE source.
+# one. The machine should do nothing else. `bench.sh PART`: that part alone: events, objects,
+# scans, fuse or deaths. BENCH_FULL=1: scans of 1,000,000 objects, too (some minutes and 3 GiB of disk).
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=demo/lib.sh
@@ -80,6 +81,29 @@ fuse_rows() {
   owned_mounts=("${mounts[@]}")
 }
 
+# Scans of file systems that hold nothing else.
+scans() {
+  local count kind directory
+  printf '%-64s %8s %10s %6s   %s\n' "scan" "us/inode" "inodes/s" "MiB" "ratio of the rates"
+  for kind in xfs ext4 btrfs; do
+    for count in 10000 100000 ${BENCH_FULL:+1000000}; do
+      [ "$count" -lt 1000000 ] || [ "$kind" = xfs ] || continue
+      directory=$work/scan-$kind-$count
+      # ext4 makes an inode for each 16 KiB.
+      make_file_system "$kind" "$directory" "$((count / 1000 * 20 + 512))M"
+      dmctl manage "$directory" >>"$work/manage.log" 2>&1 || fail "a managed file system" "$(tail -3 "$work/manage.log")" "$work/dmapid.log"
+      say "-- $kind"
+      bench_scan "$directory" "$count"
+      dmctl umount "$directory" >>"$work/manage.log" 2>&1 || fail "an unmounted file system" "$(tail -3 "$work/manage.log")" "$work/dmapid.log"
+      unset 'owned_mounts[-1]'
+      rm -f "$directory.img"
+    done
+  done
+}
+
+only=${1:-}
+part() { [ "${only:-$1}" = "$1" ]; }
+
 begin_work bench
 require_programs
 kernel_can || { say "bench: kernel $(uname -r) has no fanotify pre-content events"; exit 1; }
@@ -88,14 +112,23 @@ start_service
 dmctl manage "$work/managed" >"$work/manage.log" 2>&1 || fail "a managed file system" "$(cat "$work/manage.log")" "$work/dmapid.log"
 say "kernel $(uname -r), xfs on a loop device, $(nproc) cores, load $(cut -d' ' -f1 /proc/loadavg), $(date -u +%Y-%m-%d)"
 say ""
-if [ "${1:-}" = fuse ]; then
-  fuse_rows
-  exit
+if part events; then
+  bench_calls "$work/plain" "$work/raw" "$work/managed" "$(status_value worker_pid)" "$work/state"
+  say ""
 fi
-bench_calls "$work/plain" "$work/raw" "$work/managed" "$(status_value worker_pid)" "$work/state"
-say ""
-fuse_rows
-say ""
+if part objects; then
+  bench_objects "$work/managed" "$(status_value worker_pid)"
+  say ""
+fi
+if part scans; then
+  scans
+  say ""
+fi
+if part fuse; then
+  fuse_rows
+  say ""
+fi
+part deaths || exit 0
 
 head -c 65536 /dev/urandom >"$work/victim"
 cp "$work/victim" "$work/managed/victim"
