@@ -11,7 +11,7 @@ use dmapi::model::{
     Answer, ClientId, DmError, Entry, EventSet, FsId, Handle, Model, Record, RequestId, Right,
     Sequence, SessionId, Token,
 };
-use dmapi::proto::{self, Back, Call, OpenFor, Reply, Request, Target as On};
+use dmapi::proto::{self, Back, Call, Inspection, OpenFor, Reply, Request, Target as On};
 
 use super::model::{FILE, FS, mount};
 use super::source::Nowhere;
@@ -193,6 +193,17 @@ fn requests() -> Vec<Request> {
             sync: false,
         },
         Request::SyncFile { target },
+        Request::Inspect {
+            target,
+            what: Inspection::Attribute(name),
+        },
+        Request::Inspect {
+            target,
+            what: Inspection::Stat {
+                mask: u32::MAX,
+                dtime_alone: true,
+            },
+        },
         Request::GetMountInfo { target: on_fs },
         Request::FileSystems,
         Request::Mount {

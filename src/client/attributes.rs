@@ -1,11 +1,11 @@
 //! DM attributes, file attributes, and making them durable.
 
-use super::call::{Entered, ask, tell};
+use super::call::{Entered, ask, inspect, tell};
 use super::dialect::reading;
 use super::mounts;
 use crate::fs::{Want, attr, handle};
 use crate::model::{AttrChange, AttrMask, DmError, Inherit, Kinds, ObjectStat, Right};
-use crate::proto::{OpenFor, Reply, Request, Target};
+use crate::proto::{Inspection, OpenFor, Reply, Request, Target};
 
 /// Kinds that can have DM attributes.
 const HOLDERS: Kinds = Kinds::REGULAR.or(Kinds::DIRECTORY).or(Kinds::SYMLINK);
@@ -43,9 +43,10 @@ pub fn set_dmattr(
 
 /// `dm_get_dmattr`.
 pub fn get_dmattr(target: &Target, name: [u8; 8]) -> Result<Vec<u8>, DmError> {
-    let name = named(name)?;
-    let entered = Entered::begin(target, Right::Shared, HOLDERS, OpenFor::Look)?;
-    attr::get(entered.file()?, &name)
+    match inspect(target, Inspection::Attribute(named(name)?))? {
+        Reply::Value(value) => Ok(value),
+        _ => Err(DmError::Io),
+    }
 }
 
 /// `dm_remove_dmattr` (`sync`) and `dm_remove_dmattr_nosync`.
@@ -68,8 +69,14 @@ pub type Attribute = ([u8; 8], Vec<u8>);
 
 /// `dm_getall_dmattr`.
 pub fn getall_dmattr(target: &Target) -> Result<Vec<Attribute>, DmError> {
-    let entered = Entered::begin(target, Right::Shared, HOLDERS, OpenFor::Look)?;
-    attr::list(entered.file()?)
+    match inspect(target, Inspection::Attributes)? {
+        Reply::Attributes(attributes) => Ok(attributes),
+        Reply::Long => {
+            let entered = Entered::begin(target, Right::Shared, HOLDERS, OpenFor::Look)?;
+            attr::list(entered.file()?)
+        }
+        _ => Err(DmError::Io),
+    }
 }
 
 /// `dm_set_inherit`; only the type bits of `mode` count.
@@ -100,34 +107,30 @@ pub fn getall_inherit(target: &Target) -> Result<Vec<Inherit>, DmError> {
 /// What has to be looked up for a mask.
 pub(super) fn want(mask: AttrMask) -> Want {
     Want {
-        state: mask.has(AttrMask::EMASK) || mask.has(AttrMask::PMANR),
-        attributes: mask.has(AttrMask::PATTR),
-        dtime: mask.has(AttrMask::DTIME),
         dtime_alone: reading().dtime_is_alone,
-        change: mask.has(AttrMask::CFLAG),
-        value: None,
+        ..Want::of(mask)
     }
 }
 
 /// `dm_get_fileattr`. What the mask does not name may be filled in, too.
 pub fn get_fileattr(target: &Target, mask: AttrMask) -> Result<ObjectStat, DmError> {
-    let any_mask = reading().any_mask;
-    let mount = mounts::mount_of(&target.handle)?;
-    // Asked before the object is open here.
-    let is_open = mask.has(AttrMask::FOPEN) && is_open(target)?;
-    let entered = Entered::begin(target, Right::Shared, Kinds::OBJECT, OpenFor::Look)?;
-    if !any_mask && !mask.is_within(AttrMask::READABLE) {
+    let reading = reading();
+    let asked = match reading.any_mask {
+        // Who has it open is dear to find out, and told only to who asks.
+        true => AttrMask(AttrMask::READABLE.0 & (!AttrMask::FOPEN.0 | mask.0)),
+        false => mask,
+    };
+    let what = Inspection::Stat {
+        mask: asked.0,
+        dtime_alone: reading.dtime_is_alone,
+    };
+    let found = inspect(target, what)?;
+    // After the object and the right, in the order of the standard.
+    if !asked.is_within(AttrMask::READABLE) {
         return Err(DmError::Invalid);
     }
-    let mask = if any_mask { AttrMask::READABLE } else { mask };
-    let want = want(mask);
-    let found = mount.look(entered.file()?, &want)?;
-    Ok(ObjectStat { is_open, ..found })
-}
-
-fn is_open(target: &Target) -> Result<bool, DmError> {
-    match ask(&Request::IsOpen { target: *target })? {
-        Reply::Open(is_open) => Ok(is_open),
+    match found {
+        Reply::Stat(stat) => Ok(*stat),
         _ => Err(DmError::Io),
     }
 }

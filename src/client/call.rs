@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use super::pool::Pool;
 use super::slot::{Answered, Slot};
 use crate::model::{DmError, Kinds, Right};
-use crate::proto::{OpenFor, Reply, Request, Target};
+use crate::proto::{Inspection, OpenFor, Reply, Request, Target};
 use crate::sys::signal::Quiet;
 
 /// A call in progress. Fields are dropped in order: the slot is back before signals come in.
@@ -84,6 +84,14 @@ pub(super) fn tell(request: &Request) -> Result<(), DmError> {
         Reply::Nothing => Ok(()),
         _ => Err(DmError::Io),
     }
+}
+
+/// Looks at an object with the shared right, which ends with the reply.
+pub(super) fn inspect(target: &Target, what: Inspection) -> Result<Reply, DmError> {
+    ask(&Request::Inspect {
+        target: *target,
+        what,
+    })
 }
 
 /// A file that the call works on: the right to it is held, and it is open, until this is dropped.

@@ -1,10 +1,10 @@
 //! Managed regions.
 
-use super::call::{Entered, ask};
+use super::call::{ask, inspect};
 use super::dialect::reading;
 use crate::fs::state;
-use crate::model::{DmError, Kinds, Region, Right};
-use crate::proto::{OpenFor, Reply, Request, Target};
+use crate::model::{DmError, Region};
+use crate::proto::{Inspection, Reply, Request, Target};
 
 /// `DM_CONFIG_MAX_MANAGED_REGIONS`.
 pub fn regions_max() -> u32 {
@@ -16,8 +16,10 @@ pub fn regions_max() -> u32 {
 
 /// `dm_get_region`.
 pub fn get_region(target: &Target) -> Result<Vec<Region>, DmError> {
-    let entered = Entered::begin(target, Right::Shared, Kinds::REGULAR, OpenFor::Look)?;
-    Ok(state::read(entered.file()?)?.regions)
+    match inspect(target, Inspection::Regions)? {
+        Reply::Regions(regions) => Ok(regions),
+        _ => Err(DmError::Io),
+    }
 }
 
 /// `dm_set_region` (`sync`) and `dm_set_region_nosync`: is what is kept exactly what was asked?

@@ -23,10 +23,10 @@ enum Change {
 const R_D_L: Kinds = Kinds::REGULAR.or(Kinds::DIRECTORY).or(Kinds::SYMLINK);
 
 /// An object that is open on the private mount.
-struct Opened {
-    mount: Arc<Mount>,
-    fd: OwnedFd,
-    kind: Kinds,
+pub(super) struct Opened {
+    pub(super) mount: Arc<Mount>,
+    pub(super) fd: OwnedFd,
+    pub(super) kind: Kinds,
 }
 
 impl Opened {
@@ -66,6 +66,7 @@ impl Engine {
                 }
                 entered(opened)
             }),
+            Request::Inspect { target, what } => self.inspect(asked, target, what),
             Request::SetEventList {
                 target,
                 events,
@@ -211,7 +212,7 @@ impl Engine {
     }
 
     /// In the order of the standard: session, token, object, kind, right; then the work.
-    fn on_object(
+    pub(super) fn on_object(
         &self,
         asked: Asked,
         target: Target,
@@ -287,7 +288,7 @@ impl Engine {
         }
     }
 
-    fn is_open(&self, handle: Handle, opened: &Opened) -> Result<bool, DmError> {
+    pub(super) fn is_open(&self, handle: Handle, opened: &Opened) -> Result<bool, DmError> {
         let Handle::Object { inode, .. } = handle else {
             return Ok(false);
         };

@@ -14,6 +14,7 @@ mod fuse;
 mod getters;
 mod housekeeping;
 mod inherit;
+mod inspect;
 mod mounts;
 mod outbox;
 mod requests;

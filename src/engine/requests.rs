@@ -103,7 +103,8 @@ impl Engine {
             | Request::SetAttribute { .. }
             | Request::RemoveAttribute { .. }
             | Request::SetFileAttr { .. }
-            | Request::SyncFile { .. } => self.file_request(asked),
+            | Request::SyncFile { .. }
+            | Request::Inspect { .. } => self.file_request(asked),
             Request::FileSystems => Ok(Reply::FileSystems(self.file_systems())).into(),
             Request::Mount { .. }
             | Request::MountFuse { .. }
@@ -281,6 +282,7 @@ fn target(request: &Request) -> Option<&Target> {
         | Request::RemoveAttribute { target, .. }
         | Request::SetFileAttr { target, .. }
         | Request::SyncFile { target }
+        | Request::Inspect { target, .. }
         | Request::GetMountInfo { target } => Some(target),
         _ => None,
     }

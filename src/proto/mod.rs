@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::event::{Event, EventSet, MountBody};
 pub use crate::model::file::OpenFor;
-use crate::model::file::{AttrChange, FuseMount, Inherit, Kinds, Region};
+use crate::model::file::{AttrChange, FuseMount, Inherit, Kinds, ObjectStat, Region};
 use crate::model::handle::{FsId, Handle};
 use crate::model::ids::{ClientId, RequestId, Sequence, SessionId, Token};
 use crate::model::record::Right;
@@ -346,6 +346,30 @@ pub enum Request {
         device: u64,
         fuse: FuseMount,
     },
+    /// Looks at an object with the shared right, which ends with the reply. `Reply::Long`: what was found is longer
+    /// than a packet; `Enter` reads it.
+    Inspect {
+        target: Target,
+        what: Inspection,
+    },
+}
+
+/// What a call wants to know of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Inspection {
+    /// The value of a DM attribute: `Reply::Value`.
+    Attribute([u8; 8]),
+    /// All of them: `Reply::Attributes`.
+    Attributes,
+    /// `Reply::Regions`.
+    Regions,
+    /// `Reply::Stat`: what `DM_AT_*` names and perhaps more.
+    Stat {
+        /// `AttrMask`.
+        mask: u32,
+        /// `dtime` also of objects without DM attributes.
+        dtime_alone: bool,
+    },
 }
 
 /// What the daemon says of itself.
@@ -392,6 +416,13 @@ pub enum Reply {
     FileSystems(Vec<FsEntry>),
     Managed(FsId),
     Status(Box<StatusReply>),
+    Value(Vec<u8>),
+    /// Name and value.
+    Attributes(Vec<([u8; 8], Vec<u8>)>),
+    Regions(Vec<Region>),
+    Stat(Box<ObjectStat>),
+    /// It is longer than a packet.
+    Long,
 }
 
 /// The bytes of a packet.

@@ -19,6 +19,7 @@ use nix::sys::stat::Mode;
 use crate::fs::Mount;
 use crate::fs::attr;
 use crate::fs::stat;
+use crate::model::AttrMask;
 use crate::model::DmError;
 use crate::model::ObjectStat;
 
@@ -55,6 +56,18 @@ impl Want {
         change: true,
         value: None,
     };
+
+    /// What has to be looked up for a mask.
+    pub fn of(mask: AttrMask) -> Self {
+        Self {
+            state: mask.has(AttrMask::EMASK) || mask.has(AttrMask::PMANR),
+            attributes: mask.has(AttrMask::PATTR),
+            dtime: mask.has(AttrMask::DTIME),
+            dtime_alone: false,
+            change: mask.has(AttrMask::CFLAG),
+            value: None,
+        }
+    }
 }
 
 /// One object of a scan.
