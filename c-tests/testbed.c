@@ -258,8 +258,26 @@ static bool manage(void) {
   return false;
 }
 
+/* Does a loop device still have the image? */
+static bool is_free(void *image) {
+  char command[160], line[160];
+  snprintf(command, sizeof command, "losetup -j %s", (char *)image);
+  FILE *devices = popen(command, "r");
+  bool found = devices == NULL || fgets(line, sizeof line, devices) != NULL;
+  if (devices != NULL)
+    pclose(devices);
+  return !found;
+}
+
 void mount_again(void) {
-  CHECK(bed.fuse || mount_content());
+  if (!bed.fuse) {
+    /* The daemon lets its own mount go a moment after the unmount; until then it would be the same file system still,
+     * with all that the kernel has cached of it. */
+    char image[96];
+    path_in_dir(image, sizeof image, "image");
+    wait_until(is_free, image, "the file system is still there after its unmount");
+    CHECK(mount_content());
+  }
   CHECK(manage());
 }
 

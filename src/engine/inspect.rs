@@ -50,8 +50,7 @@ impl Engine {
             dtime_alone,
             ..Want::of(mask)
         };
-        let is_open =
-            mask.has(AttrMask::FOPEN) && self.is_open(handle, opened)?;
+        let is_open = mask.has(AttrMask::FOPEN) && self.is_open(handle, opened)?;
         let found = opened.mount.look(opened.fd.as_fd(), &want)?;
         Ok(ObjectStat { is_open, ..found })
     }
