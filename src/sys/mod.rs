@@ -10,6 +10,7 @@ pub mod fuse;
 pub mod fusemount;
 pub mod guest;
 pub mod handle;
+pub mod inode_flags;
 pub mod lease;
 pub mod mount;
 pub mod mountinfo;

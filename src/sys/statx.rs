@@ -101,6 +101,13 @@ pub fn place(fd: BorrowedFd<'_>) -> io::Result<Place> {
     })
 }
 
+/// When an object was made; `None` where the file system does not tell.
+pub fn birth(fd: BorrowedFd<'_>) -> io::Result<Option<(i64, u32)>> {
+    let found = statx(fd, libc::STATX_BTIME)?;
+    let is_told = found.stx_mask & libc::STATX_BTIME != 0;
+    Ok(is_told.then_some((found.stx_btime.tv_sec, found.stx_btime.tv_nsec)))
+}
+
 /// The alignment of direct I/O on a file; `None` if it is not possible. A file system that does not tell
 /// (btrfs) wants whole blocks.
 pub fn direct_io(fd: BorrowedFd<'_>, block_bytes: u32) -> io::Result<Option<DirectIo>> {

@@ -75,14 +75,21 @@ pub fn get(fd: BorrowedFd<'_>, name: &CStr) -> io::Result<Option<Vec<u8>>> {
 
 /// Sets or replaces an attribute.
 pub fn set(fd: BorrowedFd<'_>, name: &CStr, value: &[u8]) -> io::Result<()> {
+    set_with(fd, name, value, 0)
+}
+
+/// The same with the flags of setxattr(2): `XATTR_CREATE`, `XATTR_REPLACE`.
+pub fn set_with(fd: BorrowedFd<'_>, name: &CStr, value: &[u8], flags: u32) -> io::Result<()> {
     let (data, bytes) = (value.as_ptr().cast(), value.len());
+    let flags = flags.cast_signed();
     // SAFETY: `data` is `bytes` long and the name ends with NUL.
-    let result = unsafe { libc::fsetxattr(fd.as_raw_fd(), name.as_ptr(), data, bytes, 0) };
+    let result = unsafe { libc::fsetxattr(fd.as_raw_fd(), name.as_ptr(), data, bytes, flags) };
     match checked(result as isize) {
         Err(error) if is_o_path(&error) => {
             let path = proc_path(fd);
             // SAFETY: as above; the path ends with NUL.
-            let result = unsafe { libc::setxattr(path.as_ptr(), name.as_ptr(), data, bytes, 0) };
+            let result =
+                unsafe { libc::setxattr(path.as_ptr(), name.as_ptr(), data, bytes, flags) };
             checked(result as isize).map(drop)
         }
         other => other.map(drop),

@@ -11,6 +11,9 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+#[path = "user_names.rs"]
+mod user_names;
+
 /// The byte that belongs at an offset: never zero.
 pub fn pattern(offset: u64) -> u8 {
     (offset.wrapping_mul(31) % 255) as u8 + 1
@@ -375,7 +378,7 @@ fn act(words: &[&str]) -> Done {
             "storm" => storm(fd(1), number(2) as u64, number(3) as u64),
             // reopen PATH SIZE MILLISECONDS: the same with a fresh descriptor each time
             "reopen" => reopen(&text(1), number(2) as u64, number(3) as u64),
-            other => panic!("unknown operation {other}"),
+            _ => user_names::act(words),
         }
     }
 }

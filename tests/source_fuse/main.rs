@@ -2,6 +2,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod names;
 #[allow(dead_code)]
 mod rig;
 #[path = "../source_fanotify/sink.rs"]

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use crossbeam::select;
 
+use super::dirs::Streams;
 use super::hold::Held;
 use super::invalidate::Invalidator;
 use super::node::{Node, Nodes, ROOT};
@@ -59,6 +60,8 @@ pub struct Connection {
     pub(super) change_locks: Vec<Mutex<()>>,
     /// What a test leaves out.
     pub(super) skipped: Skipped,
+    /// Directories that are being read.
+    pub(super) streams: Streams,
     /// The kernel may be given backing files.
     pub passes: AtomicBool,
     pub(super) channel: ManuallyDrop<OwnedFd>,
@@ -174,6 +177,7 @@ impl Connection {
             answered_calls: Answered::default(),
             change_locks: (0..STRIPES).map(|_| Mutex::default()).collect(),
             skipped: Skipped::default(),
+            streams: Streams::default(),
             passes: AtomicBool::new(true),
             channel: ManuallyDrop::new(parts.channel),
             root,
@@ -199,6 +203,7 @@ impl Connection {
         }
         self.renew_list();
         if again {
+            self.destroy_unused();
             self.resend();
         }
         for _ in 0..READERS {
@@ -367,7 +372,7 @@ impl Connection {
         }
         let object = match id {
             ROOT => self.root,
-            _ => return Err(Stop::Errno(libc::ESTALE)),
+            inode => self.mount.handle_of_inode(inode)?,
         };
         let fd = self.mount.open(object, OpenFor::Look)?;
         let kind = handle::kind_of(fd.as_fd())?;

@@ -1,8 +1,11 @@
 //! From a request to the function of its operation.
 
 use super::connection::Connection;
+use super::create::New;
+use super::rename::Rename;
 use super::serve::{Served, Stop, Task};
 use super::wire::Op;
+use super::wire::reply::unpack_device;
 
 impl Connection {
     /// Serves a request as far as it goes.
@@ -40,7 +43,120 @@ impl Connection {
                 self.lseek(task, offset, whence)
             }
             Op::CopyFileRange { .. } => self.copy_range(task),
-            // The kernel's own record locks and caches need nothing at close(2).
+            _ => self.dispatch_names(task),
+        }
+    }
+
+    /// Operations on names.
+    fn dispatch_names(&self, task: &mut Task<'_>) -> Served {
+        let op = task.request.op.clone();
+        match &op {
+            Op::Lookup { name } => self.lookup(task, name),
+            Op::Mknod {
+                name,
+                mode,
+                rdev,
+                umask,
+            } => {
+                let (major, minor) = unpack_device(*rdev);
+                self.make(
+                    task,
+                    &New {
+                        name,
+                        mode: *mode,
+                        umask: *umask,
+                        device: libc::makedev(major, minor),
+                        target: None,
+                    },
+                )
+            }
+            Op::Mkdir { name, mode, umask } => self.make(
+                task,
+                &New {
+                    name,
+                    mode: libc::S_IFDIR | (*mode & !libc::S_IFMT),
+                    umask: *umask,
+                    device: 0,
+                    target: None,
+                },
+            ),
+            Op::Symlink { name, target } => self.make(
+                task,
+                &New {
+                    name,
+                    mode: libc::S_IFLNK | 0o777,
+                    umask: 0,
+                    device: 0,
+                    target: Some(target),
+                },
+            ),
+            Op::Create {
+                name,
+                flags,
+                mode,
+                umask,
+                ..
+            } => self.create(
+                task,
+                &New {
+                    name,
+                    mode: libc::S_IFREG | (*mode & !libc::S_IFMT),
+                    umask: *umask,
+                    device: 0,
+                    target: None,
+                },
+                *flags,
+            ),
+            Op::Tmpfile { flags, mode, umask } => self.tmpfile(task, *flags, *mode, *umask),
+            Op::Link { target_node, name } => self.link(task, *target_node, name),
+            Op::Unlink { name } => self.remove(task, name, false),
+            Op::Rmdir { name } => self.remove(task, name, true),
+            Op::Rename {
+                new_parent,
+                flags,
+                name,
+                new_name,
+            } => self.rename(
+                task,
+                &Rename {
+                    new_parent: *new_parent,
+                    name,
+                    new_name,
+                    flags: *flags,
+                },
+            ),
+            op => self.dispatch_attributes(task, op),
+        }
+    }
+
+    /// Operations on attributes, and on directories as a whole.
+    fn dispatch_attributes(&self, task: &mut Task<'_>, op: &Op) -> Served {
+        match op {
+            Op::Getattr { .. } => self.getattr(task),
+            Op::Statx { .. } => self.statx(task),
+            Op::Setattr(change) => self.setattr(task, change),
+            Op::Readlink => self.readlink(task),
+            Op::Statfs => self.statfs(),
+            Op::Syncfs => {
+                nix::unistd::syncfs(&self.mount.root)?;
+                Ok(Vec::new())
+            }
+            Op::Getxattr { name, size } => self.getxattr(task, name, *size),
+            Op::Listxattr { size } => self.listxattr(task, *size),
+            Op::Setxattr {
+                name,
+                value,
+                flags,
+                setxattr_flags,
+            } => self.setxattr(task, name, value, *flags, *setxattr_flags),
+            Op::Removexattr { name } => self.removexattr(task, name),
+            Op::Readdir { offset, size, .. } => self.readdir(task, *offset, *size, false),
+            Op::Readdirplus { offset, size, .. } => self.readdir(task, *offset, *size, true),
+            Op::Fsyncdir { .. } => self.fsyncdir(task),
+            Op::Releasedir { .. } => Ok(Vec::new()),
+            Op::Ioctl { cmd, in_data, .. } => self.ioctl(task, *cmd, in_data),
+            // ENOSYS says: never again. Directories are opened, locks kept and permissions (ACCESS) checked by the
+            // kernel alone; its caches need nothing at close(2) (FLUSH).
             _ => Err(Stop::Errno(libc::ENOSYS)),
         }
     }

@@ -4,11 +4,12 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use super::connection::Connection;
+use super::names::Found;
 use super::node::{Inner, Node, ROOT};
 use super::serve::Stop;
 use super::table::Object;
-use crate::fs::handle;
-use crate::model::{DmError, Handle};
+use crate::fs::{handle, stat};
+use crate::model::{DmError, Handle, Kinds};
 use crate::sys::process;
 
 impl Connection {
@@ -58,23 +59,120 @@ impl Connection {
 
     /// Nobody has the file open any more.
     pub(super) fn closed(&self, node: &Node) {
-        let (is_ended, listed) = {
-            let inner = node.lock();
-            (inner.is_ended && inner.opens == 0, inner.listed)
-        };
-        if is_ended {
-            self.sink().destroyed(node.handle, listed);
-            self.forgotten(node);
+        self.destroy_if_unused(node);
+    }
+
+    /// An object is about to lose a name, maybe its last: its descriptor and whether it lists DESTROY are noted before,
+    /// so that the next worker has them. Where there is no room for that it is found again by its number.
+    pub(super) fn doom(&self, victim: &Found) {
+        let is_last = victim.stat.nlink <= 1 || victim.node.kind == Kinds::DIRECTORY;
+        if !is_last {
+            return;
         }
+        // Read before it is gone; `listed` is in the node then.
+        if let Err(stop) = self.state_of(&victim.node) {
+            tracing::debug!(?stop, "the list of an object that ends is not known");
+        }
+        self.keep_ended(victim);
+    }
+
+    fn keep_ended(&self, victim: &Found) {
+        let Ok(fd) = victim.fd.try_clone() else {
+            return;
+        };
+        let mut inner = victim.node.lock();
+        let Ok(row) = self.row_of(&victim.node, &mut inner) else {
+            return;
+        };
+        let object = self.table.object(row);
+        if object.is_some_and(|object| object.ended.is_none()) {
+            let fd = Self::disown(fd);
+            self.table.set_ended(row, Some(fd), inner.listed);
+        }
+    }
+
+    /// The object keeps its name, or got one.
+    pub(super) fn spare(&self, node: &Node) {
+        let mut inner = node.lock();
+        inner.is_ended = false;
+        let Some(row) = inner.row else { return };
+        if let Some(fd) = self.table.clear_ended(row) {
+            Self::close(fd);
+        }
+        if inner.backing.is_none() {
+            self.drop_row(&mut inner);
+        }
+    }
+
+    /// A name was taken from the object.
+    pub(super) fn has_lost_name(&self, victim: &Found) -> Result<(), Stop> {
+        let links = stat::stat(victim.fd.as_fd())?.nlink;
+        // Directories of btrfs and others do not count theirs.
+        if links != 0 && victim.node.kind != Kinds::DIRECTORY {
+            self.spare(&victim.node);
+            return Ok(());
+        }
+        victim.node.lock().is_ended = true;
+        // A RELEASE may just have given up the row.
+        self.keep_ended(victim);
+        self.streams.drop_of(victim.node.id);
+        self.mount
+            .keep_unlinked(victim.node.handle, victim.fd.try_clone()?);
+        Ok(())
+    }
+
+    /// What has no name got one (linkat(2) of a file that was made without).
+    pub(super) fn is_named_again(&self, node: &Node) {
+        let is_ended = node.lock().is_ended;
+        if is_ended {
+            self.spare(node);
+        }
+    }
+
+    /// An object that lost its last name to an earlier worker, or is about to.
+    pub(super) fn doomed(&self, id: u64) -> Option<Found> {
+        let node = self.nodes.get(id)?;
+        let row = node.lock().row?;
+        let fd = self.table.object(row)?.ended?;
+        let fd = process::with_borrowed(fd, |fd| fd.try_clone_to_owned());
+        self.meet(fd.ok()?).ok()
+    }
+
+    /// DESTROY, once, when an object has no name and nobody has it open. To be called after each of the two.
+    pub(super) fn destroy_if_unused(&self, node: &Node) {
+        let listed = {
+            let mut inner = node.lock();
+            if !inner.is_ended || inner.opens > 0 || inner.is_destroyed {
+                return;
+            }
+            inner.is_destroyed = true;
+            inner.listed
+        };
+        self.sink().destroyed(node.handle, listed);
+        if let Some(row) = node.lock().row {
+            self.table.set_destroyed(row);
+        }
+    }
+
+    /// What an earlier worker had no time to tell of.
+    pub(super) fn destroy_unused(&self) {
+        self.nodes
+            .all()
+            .iter()
+            .for_each(|node| self.destroy_if_unused(node));
     }
 
     /// The kernel has forgotten a node that something kept.
     pub(super) fn forgotten(&self, node: &Node) {
         let mut inner = node.lock();
-        if inner.is_ended && inner.opens == 0 {
+        let is_ended = inner.is_ended;
+        if inner.opens == 0 && inner.backing.is_none() {
             self.drop_row(&mut inner);
             drop(inner);
             self.nodes.forget(node.id);
+            if is_ended {
+                self.mount.forget(node.handle);
+            }
         }
     }
 }

@@ -7,17 +7,24 @@
 // Until every operation is there.
 #![allow(dead_code)]
 
+mod attrs;
 mod backing;
 mod change;
 mod connection;
+mod create;
 mod data;
+mod dirs;
 mod dispatch;
 mod ends;
+mod flags;
 mod hold;
 mod invalidate;
+mod names;
 mod node;
 mod open;
 mod owed;
+mod post;
+mod rename;
 mod seek;
 mod serve;
 #[doc(hidden)]
@@ -26,6 +33,7 @@ mod start;
 pub mod table;
 mod threads;
 pub mod wire;
+mod xattrs;
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 

@@ -52,6 +52,8 @@ pub struct Inner {
     pub backing: Option<Arc<Backing>>,
     /// The last name is gone.
     pub is_ended: bool,
+    /// DESTROY was told.
+    pub is_destroyed: bool,
     /// DESTROY was in its own list when that was last looked at.
     pub listed: bool,
     /// Requests that wait for the answer to an event.

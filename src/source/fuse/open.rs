@@ -38,7 +38,7 @@ fn writes(flags: u32) -> bool {
 }
 
 /// What the kernel is told of an open file.
-fn opened(inner: &Inner, file: &OpenFile) -> Opened {
+pub(super) fn opened(inner: &Inner, file: &OpenFile) -> Opened {
     let id = inner.backing.as_ref().map(|backing| backing.id());
     match file.way {
         // What is in the mount's own cache from an earlier time is dropped: it would not see these writes.

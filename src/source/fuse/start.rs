@@ -1,6 +1,6 @@
 //! The begin of a mount's life, and of each worker's: INIT, what was open, what was not answered.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -10,6 +10,7 @@ use super::serve::{Served, Stop};
 use super::table::Way;
 use super::wire::reply::init;
 use super::wire::{InitReply, Notice, abi};
+use crate::fs::stat;
 use crate::sys::fuse;
 use crate::sys::process;
 
@@ -45,6 +46,11 @@ const WANTED: u64 = abi::FUSE_ASYNC_READ
 
 /// Threads that may have registered a backing file when their worker died.
 const BACKING_GUESSES: i32 = 64;
+
+/// Has an object that the table keeps lost its last name?
+fn has_no_name(fd: RawFd) -> bool {
+    process::with_borrowed(fd, stat::stat).is_ok_and(|found| found.nlink == 0)
+}
 
 impl Connection {
     /// The first request of a mount.
@@ -89,7 +95,9 @@ impl Connection {
                 let fd = process::take_inherited(fd);
                 inner.backing = fd.map(|fd| Arc::new(Backing::taken_up(fd, id)));
             }
-            inner.is_ended = object.is_ended;
+            // Noted before the name is taken, so it may not have been.
+            inner.is_ended = object.is_ended && object.ended.is_none_or(has_no_name);
+            inner.is_destroyed = object.is_destroyed;
             inner.listed = object.listed;
         }
         self.count_opens();

@@ -77,6 +77,8 @@ const O_FLAGS: usize = 6;
 const FLAG_LISTED: u64 = 1;
 /// The last name is gone.
 const FLAG_ENDED: u64 = 2;
+/// The engine was told so.
+const FLAG_DESTROYED: u64 = 4;
 
 const R_STATE: usize = 0;
 const R_UNIQUE: usize = 1;
@@ -155,6 +157,8 @@ pub struct Object {
     pub is_ended: bool,
     /// DESTROY was in its own list.
     pub listed: bool,
+    /// DESTROY was told.
+    pub is_destroyed: bool,
 }
 
 /// A request that has led to something.
@@ -372,6 +376,7 @@ impl Table {
             ended: minus(get(O_ENDED_FD)),
             is_ended: get(O_FLAGS) & FLAG_ENDED != 0,
             listed: get(O_FLAGS) & FLAG_LISTED != 0,
+            is_destroyed: get(O_FLAGS) & FLAG_DESTROYED != 0,
         })
     }
 
@@ -396,6 +401,22 @@ impl Table {
         let flags = FLAG_ENDED | if listed { FLAG_LISTED } else { 0 };
         self.memory.set(word + O_ENDED_FD, plus(fd));
         self.memory.set(word + O_FLAGS, flags);
+    }
+
+    /// DESTROY was told of it.
+    pub fn set_destroyed(&self, row: usize) {
+        let word = OBJECT + row * ROW_WORDS + O_FLAGS;
+        self.memory
+            .set(word, self.memory.get(word) | FLAG_DESTROYED);
+    }
+
+    /// The object has a name after all. The descriptor that kept it is the caller's from now on.
+    pub fn clear_ended(&self, row: usize) -> Option<RawFd> {
+        let word = OBJECT + row * ROW_WORDS;
+        let fd = minus(self.memory.get(word + O_ENDED_FD));
+        self.memory.set(word + O_ENDED_FD, 0);
+        self.memory.set(word + O_FLAGS, 0);
+        fd
     }
 
     /// Forgets an object. Its descriptors are the caller's from now on.

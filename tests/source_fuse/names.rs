@@ -1,0 +1,335 @@
+//! Events of operations on names: their fields, their order, ABORT, and what failed.
+
+use dmapi::model::{Answer, EventType};
+use nix::libc;
+
+use super::rig::{Rig, Seen, eventually, names, on_each_kind, on_xfs};
+use super::user::User;
+
+use EventType::{
+    Attribute, Create, Debut, Destroy, Link, PostCreate, PostLink, PostRemove, PostRename,
+    PostSymlink, Remove, Rename, Symlink, Truncate,
+};
+
+const DIR: u32 = libc::S_IFDIR;
+const FILE: u32 = libc::S_IFREG;
+
+/// A line for a user about paths on the mount: `{}` stands for its root.
+fn line(rig: &Rig, text: &str) -> String {
+    text.replace("{}", rig.point.to_str().expect("text"))
+}
+
+/// The user does it, and nobody has to answer anything.
+#[track_caller]
+fn does(rig: &Rig, user: &mut User, text: &str) -> i64 {
+    user.get(&line(rig, text)).ok()
+}
+
+/// The user is told to do it; the event that it waits for.
+#[track_caller]
+fn asked(rig: &Rig, user: &mut User, text: &str) -> Seen {
+    user.tell(&line(rig, text));
+    let event = rig.sink.next();
+    assert!(event.serial.is_some(), "{event:?}");
+    assert!(user.done().is_none());
+    event
+}
+
+/// The same, continued; then the event after, which was queued before the call returned.
+#[track_caller]
+fn pair(rig: &Rig, user: &mut User, text: &str) -> (Seen, Seen) {
+    let before = asked(rig, user, text);
+    rig.answer(&before, Answer::Continue);
+    user.wait().ok();
+    let after = rig.sink.next_within(std::time::Duration::ZERO);
+    let after = after.expect("it is there when the call returns");
+    assert!(after.serial.is_none());
+    (before, after)
+}
+
+const ALL_NAMES: [EventType; 10] = [
+    Create,
+    PostCreate,
+    Remove,
+    PostRemove,
+    Rename,
+    PostRename,
+    Link,
+    PostLink,
+    Symlink,
+    PostSymlink,
+];
+
+#[test]
+fn events_have_the_fields_of_the_standard() {
+    on_each_kind(120, |rig| {
+        rig.list(&ALL_NAMES);
+        let mut user = User::new();
+        let root = Some(rig.mount.root_handle());
+        let (before, after) = pair(&rig, &mut user, "mkdir {}/d 750");
+        let dir = Some(rig.handle("d"));
+        assert_eq!(before.kind, Create);
+        assert_eq!(before.body, names(DIR | 0o750, root, None, "d", "", 0));
+        assert_eq!(after.kind, PostCreate);
+        assert_eq!(after.body, names(DIR | 0o750, root, dir, "d", "", 0));
+
+        let (before, after) = pair(&rig, &mut user, "mknod {}/d/f 100640 0");
+        let file = Some(rig.handle("d/f"));
+        assert_eq!((before.kind, after.kind), (Create, PostCreate));
+        assert_eq!(before.body, names(FILE | 0o640, dir, None, "f", "", 0));
+        assert_eq!(after.body, names(FILE | 0o640, dir, file, "f", "", 0));
+
+        let (before, after) = pair(&rig, &mut user, "link {}/d/f {}/g");
+        assert_eq!((before.kind, after.kind), (Link, PostLink));
+        assert_eq!(before.body, names(0, root, file, "g", "", 0));
+        assert_eq!(after.body, before.body);
+        assert_eq!(does(&rig, &mut user, "links {}/d/f"), 2);
+
+        let (before, after) = pair(&rig, &mut user, "symlink to/where {}/s");
+        let link = Some(rig.handle("s"));
+        assert_eq!((before.kind, after.kind), (Symlink, PostSymlink));
+        assert_eq!(before.body, names(0, root, None, "s", "to/where", 0));
+        assert_eq!(after.body, names(0, root, link, "s", "to/where", 0));
+
+        let (before, after) = pair(&rig, &mut user, "rename {}/d/f {}/h 0");
+        assert_eq!((before.kind, after.kind), (Rename, PostRename));
+        assert_eq!(before.body, names(0, dir, root, "f", "h", 0));
+        assert_eq!(after.body, before.body);
+
+        let (before, after) = pair(&rig, &mut user, "unlink {}/h");
+        assert_eq!((before.kind, after.kind), (Remove, PostRemove));
+        assert_eq!(before.body, names(FILE | 0o640, root, None, "h", "", 0));
+        assert_eq!(after.body, before.body);
+        assert_eq!(does(&rig, &mut user, "links {}/g"), 1);
+        assert!(rig.sink.destroyed().is_empty());
+
+        let (before, _) = pair(&rig, &mut user, "rmdir {}/d");
+        assert_eq!(before.body, names(DIR | 0o750, root, None, "d", "", 0));
+        eventually("it is told that the directory is gone", || {
+            rig.sink.destroyed().iter().any(|one| Some(one.0) == dir)
+        });
+        rig.is_quiet();
+    });
+}
+
+#[test]
+fn an_aborted_operation_leaves_nothing_and_is_told_of() {
+    on_xfs(60, |rig| {
+        rig.file("there", 10);
+        std::fs::create_dir(rig.private("dir")).expect("a directory");
+        rig.list(&ALL_NAMES);
+        let mut user = User::new();
+        let root = Some(rig.mount.root_handle());
+        for (text, after, handle2) in [
+            ("mkdir {}/d 755", PostCreate, None),
+            ("mknod {}/p 10644 0", PostCreate, None),
+            ("symlink x {}/s", PostSymlink, None),
+            ("link {}/there {}/l", PostLink, Some(rig.handle("there"))),
+            ("rename {}/there {}/r 0", PostRename, root),
+            ("unlink {}/there", PostRemove, None),
+            ("rmdir {}/dir", PostRemove, None),
+        ] {
+            let before = asked(&rig, &mut user, text);
+            rig.answer(&before, Answer::Abort(libc::EPROTO));
+            user.wait().failed(libc::EPROTO);
+            let told = rig.sink.next();
+            assert_eq!(told.kind, after, "{text}");
+            assert_eq!(told.names().handle2, handle2, "{text}");
+            assert_eq!(told.names().retcode, libc::EPROTO, "{text}");
+        }
+        let mut left: Vec<_> = std::fs::read_dir(rig.private("."))
+            .expect("the root")
+            .map(|entry| entry.expect("an entry").file_name())
+            .collect();
+        left.sort();
+        assert_eq!(left, ["dir", "there"]);
+        // The names can be used all the same.
+        let (_, after) = pair(&rig, &mut user, "mkdir {}/d 755");
+        assert_eq!(after.names().retcode, 0);
+        rig.is_quiet();
+    });
+}
+
+#[test]
+fn what_fails_after_its_event_is_told_of_and_what_fails_before_is_not() {
+    on_xfs(60, |rig| {
+        std::fs::create_dir_all(rig.private("full/inner")).expect("directories");
+        rig.file("there", 10);
+        rig.list(&ALL_NAMES);
+        let mut user = User::new();
+        for (text, errno) in [
+            ("mkdir {}/there 755", libc::EEXIST),
+            ("unlink {}/nothing", libc::ENOENT),
+            ("rename {}/there {}/full 1", libc::EEXIST),
+            ("link {}/there {}/full", libc::EEXIST),
+        ] {
+            user.get(&line(&rig, text)).failed(errno);
+        }
+        rig.is_quiet();
+        let before = asked(&rig, &mut user, "rmdir {}/full");
+        rig.answer(&before, Answer::Continue);
+        user.wait().failed(libc::ENOTEMPTY);
+        let told = rig.sink.next();
+        assert_eq!(
+            (told.kind, told.names().retcode),
+            (PostRemove, libc::ENOTEMPTY)
+        );
+        // The kernel itself refuses this one.
+        user.get(&line(&rig, "rename {}/full {}/full/inner/x 0"))
+            .failed(libc::EINVAL);
+        rig.is_quiet();
+    });
+}
+
+#[test]
+fn one_of_two_events_and_the_list_of_a_directory_are_enough() {
+    on_xfs(60, |rig| {
+        for dir in ["a", "b"] {
+            std::fs::create_dir(rig.private(dir)).expect("a directory");
+        }
+        let (a, b) = (rig.handle("a"), rig.handle("b"));
+        rig.list_of(a, &[PostCreate, Rename]);
+        let mut user = User::new();
+        does(&rig, &mut user, "mknod {}/a/f 100600 0");
+        assert_eq!(rig.sink.next().kind, PostCreate);
+        does(&rig, &mut user, "mknod {}/b/f 100600 0");
+        rig.sink.is_empty();
+        // Either directory, and one event only.
+        let event = asked(&rig, &mut user, "rename {}/b/f {}/a/g 0");
+        assert_eq!(event.body, names(0, Some(b), Some(a), "f", "g", 0));
+        rig.answer(&event, Answer::Continue);
+        user.wait().ok();
+        let event = asked(&rig, &mut user, "rename {}/a/g {}/b/f 0");
+        rig.answer(&event, Answer::Continue);
+        user.wait().ok();
+        rig.list_of(a, &[]);
+        does(&rig, &mut user, "mknod {}/a/more 100600 0");
+        rig.is_quiet();
+    });
+}
+
+#[test]
+fn objects_end_once_and_attributes_are_told_of() {
+    on_each_kind(120, |rig| {
+        let mut user = User::new();
+        does(&rig, &mut user, "mknod {}/listed 100600 0");
+        does(&rig, &mut user, "mknod {}/other 100600 0");
+        does(&rig, &mut user, "mknod {}/third 100600 0");
+        let (listed, other) = (rig.handle("listed"), rig.handle("other"));
+        rig.list_of(listed, &[Destroy, Attribute]);
+        for text in [
+            "chmod {}/listed 640",
+            "chown {}/listed 1 1",
+            "utimes {}/listed 5 7",
+            "setxattr {}/listed user.x y 0",
+            "removexattr {}/listed user.x",
+        ] {
+            does(&rig, &mut user, text);
+            let event = rig.sink.next();
+            assert_eq!(event.kind, Attribute, "{text}");
+            assert_eq!(event.body, names(0, Some(listed), None, "", "", 0));
+        }
+        assert_eq!(does(&rig, &mut user, "mtime {}/listed"), 5_000_000_007);
+        user.get(&line(&rig, "removexattr {}/listed user.x"))
+            .failed(libc::ENODATA);
+        does(&rig, &mut user, "truncate {}/listed 100");
+        does(&rig, &mut user, "chmod {}/other 640");
+        rig.is_quiet();
+        // Renamed over, and removed with another name left.
+        does(&rig, &mut user, "rename {}/third {}/other 0");
+        assert_eq!(rig.sink.destroyed(), [(other, false)]);
+        does(&rig, &mut user, "link {}/listed {}/again");
+        does(&rig, &mut user, "unlink {}/listed");
+        assert_eq!(does(&rig, &mut user, "links {}/again"), 1);
+        assert_eq!(rig.sink.destroyed().len(), 1);
+        does(&rig, &mut user, "unlink {}/again");
+        assert_eq!(rig.sink.destroyed(), [(other, false), (listed, true)]);
+    });
+}
+
+#[test]
+fn a_removed_directory_that_is_used_stays_what_it_was() {
+    on_each_kind(90, |rig| {
+        let mut user = User::new();
+        does(&rig, &mut user, "mkdir {}/d 755");
+        let inode = does(&rig, &mut user, "inode {}/d");
+        does(&rig, &mut user, "chdir {}/d");
+        does(&rig, &mut user, "rmdir {}/d");
+        assert_eq!(user.get("inode .").ok(), inode);
+        assert_eq!(user.get("entries .").ok(), 0);
+        user.get("mkdir x 755").failed(libc::ENOENT);
+        // Its number is not given to another meanwhile.
+        for index in 0..20 {
+            does(&rig, &mut user, &format!("mkdir {{}}/n{index} 755"));
+            let other = does(&rig, &mut user, &format!("inode {{}}/n{index}"));
+            assert_ne!(other, inode);
+        }
+    });
+}
+
+#[test]
+fn the_first_lookup_of_an_object_is_its_debut() {
+    on_xfs(60, |rig| {
+        let file = rig.file("f", 10);
+        rig.file("g", 10);
+        rig.list(&[Debut]);
+        let mut user = User::new();
+        let event = asked(&rig, &mut user, "links {}/f");
+        assert_eq!(event.body, names(0, Some(file), None, "", "", 0));
+        rig.answer(&event, Answer::Continue);
+        assert_eq!(user.wait().ok(), 1);
+        does(&rig, &mut user, "chmod {}/f 600");
+        // Reading the directory uses no object.
+        assert_eq!(does(&rig, &mut user, "entries {}"), 2);
+        rig.is_quiet();
+        let event = asked(&rig, &mut user, "links {}/g");
+        rig.answer(&event, Answer::Abort(libc::EACCES));
+        user.wait().failed(libc::EACCES);
+        let event = asked(&rig, &mut user, "links {}/g");
+        rig.answer(&event, Answer::Continue);
+        user.wait().ok();
+        // What a user makes is not new to him.
+        does(&rig, &mut user, "mknod {}/made 100600 0");
+        assert_eq!(does(&rig, &mut user, "links {}/made"), 1);
+        rig.is_quiet();
+    });
+}
+
+#[test]
+fn a_truncation_of_a_guarded_file_waits_and_is_judged_again() {
+    on_xfs(60, |rig| {
+        let file = rig.file("f", 10_000);
+        rig.guard(file, &[super::rig::region(1000, 500, 4)]);
+        let mut user = User::new();
+        does(&rig, &mut user, "truncate {}/f 1500");
+        let event = asked(&rig, &mut user, "truncate {}/f 1499");
+        assert_eq!((event.kind, event.range()), (Truncate, (1499, 0)));
+        assert_eq!(event.file(), file);
+        rig.answer(&event, Answer::Abort(libc::EBUSY));
+        user.wait().failed(libc::EBUSY);
+        let event = asked(&rig, &mut user, "truncate {}/f 10");
+        rig.answer(&event, Answer::Continue);
+        user.wait().ok();
+        let size = std::fs::metadata(rig.private("f")).expect("f").len();
+        assert_eq!(size, 10);
+        rig.is_quiet();
+    });
+}
+
+#[test]
+fn a_new_object_inherits_before_it_is_told_of() {
+    on_xfs(60, |rig| {
+        rig.sink.inherit();
+        rig.list(&[PostCreate, PostSymlink]);
+        let mut user = User::new();
+        does(&rig, &mut user, "mkdir {}/d 755");
+        does(&rig, &mut user, "symlink x {}/d/s");
+        let root = rig.mount.root_handle();
+        let (dir, link) = (rig.handle("d"), rig.handle("d/s"));
+        let seen = rig.sink.created();
+        assert_eq!(
+            seen[..],
+            [(root, dir, DIR | 0o755), (dir, link, libc::S_IFLNK | 0o777)]
+        );
+    });
+}
