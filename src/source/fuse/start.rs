@@ -1,16 +1,18 @@
 //! The begin of a mount's life, and of each worker's: INIT, what was open, what was not answered.
 
-use std::os::fd::{AsFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::backing::Backing;
 use super::connection::Connection;
+use super::node::Node;
 use super::serve::{Served, Stop};
-use super::table::Way;
+use super::table::{Object, Way};
 use super::wire::reply::init;
 use super::wire::{InitReply, Notice, abi};
 use crate::fs::stat;
+use crate::model::OpenFor;
 use crate::sys::fuse;
 use crate::sys::process;
 
@@ -89,12 +91,10 @@ impl Connection {
                 tracing::error!(node = object.node, "an open object is lost");
                 continue;
             };
+            let backing = self.backing_of(&node, &object);
             let mut inner = node.lock();
             inner.row = Some(object.row);
-            if let Some((id, fd)) = object.backing {
-                let fd = process::take_inherited(fd);
-                inner.backing = fd.map(|fd| Arc::new(Backing::taken_up(fd, id)));
-            }
+            inner.backing = backing.map(Arc::new);
             // Noted before the name is taken, so it may not have been.
             inner.is_ended = object.is_ended && object.ended.is_none_or(has_no_name);
             inner.is_destroyed = object.is_destroyed;
@@ -103,6 +103,27 @@ impl Connection {
         self.count_opens();
         if self.table.agreed().is_some() {
             self.close_left_over();
+        }
+    }
+
+    /// The descriptor of an open file's data: the one of an earlier worker, or, after the death of both processes,
+    /// another one. What the kernel knows as its backing file it still has.
+    fn backing_of(&self, node: &Node, object: &Object) -> Option<Backing> {
+        let (id, fd) = object.backing?;
+        if let Some(fd) = process::take_inherited(fd) {
+            return Some(Backing::taken_up(fd, id));
+        }
+        let again = self.open_data(node, OpenFor::Write);
+        match again.or_else(|_| self.open_data(node, OpenFor::Read)) {
+            Ok(fd) => {
+                self.table
+                    .set_backing(object.row, Some((id, fd.as_raw_fd())));
+                Some(Backing::taken_up(fd, id))
+            }
+            Err(_) => {
+                tracing::error!(node = node.id, "an open file is lost");
+                None
+            }
         }
     }
 
