@@ -61,6 +61,11 @@ impl EventSink for Engine {
     }
 
     fn unmounted(&self, fs: FsId) {
+        let mounting = self.lock().mounting.get(&fs).copied();
+        if let Some(id) = mounting {
+            // It never came to its place: who was mounting it is dead.
+            return self.cancel_mount(id, fs);
+        }
         let is_unexpected = self.lock().is_unexpected_unmount(fs);
         if is_unexpected {
             self.unmount_done(fs, 0, false);
