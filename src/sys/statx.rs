@@ -101,6 +101,12 @@ pub fn place(fd: BorrowedFd<'_>) -> io::Result<Place> {
     })
 }
 
+/// Is an object immutable, or can it only be appended to?
+pub fn is_protected(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    let protecting = libc::STATX_ATTR_IMMUTABLE | libc::STATX_ATTR_APPEND;
+    Ok(statx(fd, libc::STATX_MODE)?.stx_attributes & protecting as u64 != 0)
+}
+
 /// When an object was made; `None` where the file system does not tell.
 pub fn birth(fd: BorrowedFd<'_>) -> io::Result<Option<(i64, u32)>> {
     let found = statx(fd, libc::STATX_BTIME)?;

@@ -2,9 +2,13 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod conformance;
+mod dirs;
 mod names;
+mod restart;
 #[allow(dead_code)]
 mod rig;
+mod same;
 #[path = "../source_fanotify/sink.rs"]
 #[allow(dead_code)]
 mod sink;
@@ -20,5 +24,8 @@ mod user;
 fn user_process() {
     if std::env::var_os("DMAPI_TEST_USER").is_some() {
         user::live();
+    }
+    if let Some(dir) = std::env::var_os("DMAPI_TEST_CHECKS") {
+        same::live(dir.as_ref());
     }
 }

@@ -130,7 +130,9 @@ impl Connection {
     pub(super) fn setattr(&self, task: &mut Task<'_>, change: &SetAttr) -> Served {
         let node = self.node(task.request.node)?;
         if let Some(size) = change.size {
-            self.set_size(task, &node, size, change.kill_suidgid)?;
+            // ftruncate(2) comes with the time, truncate(2) without.
+            let always_moves = change.mtime.is_some();
+            self.set_size(task, &node, size, change.kill_suidgid, always_moves)?;
         }
         let fd = self.look(&node)?;
         self.changed_by_user(&node)?;

@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use nix::fcntl::FallocateFlags;
 use nix::sys::uio::{pread, pwrite};
 
+use super::attrs::proc_path;
 use super::backing::Backing;
 use super::connection::Connection;
 use super::node::Node;
@@ -212,13 +213,15 @@ impl Connection {
         }
     }
 
-    /// Sets the size: SETATTR, and an OPEN that truncates.
+    /// Sets the size: SETATTR, and an OPEN that truncates. The latter moves the times also where the size stays
+    /// (`always_moves`).
     pub(super) fn set_size(
         &self,
         task: &mut Task<'_>,
         node: &Arc<Node>,
         size: u64,
         kill_suidgid: bool,
+        always_moves: bool,
     ) -> Result<(), Stop> {
         let _io = self.io(node)?;
         let file = self.target(node)?;
@@ -230,7 +233,10 @@ impl Connection {
         let length = i64::try_from(size).map_err(|_| Stop::Errno(libc::EFBIG))?;
         {
             let _caller = caller(task, kill_suidgid)?;
-            nix::unistd::ftruncate(fd, length)?;
+            match always_moves {
+                true => nix::unistd::ftruncate(fd, length)?,
+                false => nix::unistd::truncate(proc_path(fd).as_str(), length)?,
+            }
         }
         self.changed(node, fd)
     }

@@ -28,6 +28,7 @@ use crate::fs::{ObjectState, stat};
 use crate::model::{EventBody, EventType, NamespaceBody, OpenFor};
 use crate::source::judge;
 use crate::sys::fuse::{self, Caller};
+use crate::sys::statx;
 
 /// Flags of every answer that opens a file. close(2) asks nothing, so that also a copy of a user's descriptor can be
 /// closed by us.
@@ -76,7 +77,7 @@ impl Connection {
             if node.lock().changing {
                 return Err(Stop::Wait(node));
             }
-            self.set_size(task, &node, 0, kill_suidgid)?;
+            self.set_size(task, &node, 0, kill_suidgid, true)?;
         }
         self.open_node(task, &node, flags, &|opened| reply::opened(opened))
     }
@@ -120,7 +121,14 @@ impl Connection {
             .as_ref()
             .map(|backing| backing.can_write);
         match present {
-            Some(can_write) if can_write || !write => return Ok(None),
+            Some(_) if !write => return Ok(None),
+            // It was opened before: the file may not be what it was then.
+            Some(true) => {
+                return match statx::is_protected(self.look(node)?.as_fd())? {
+                    true => Err(Stop::Errno(libc::EPERM)),
+                    false => Ok(None),
+                };
+            }
             _ => {}
         }
         match self.open_data(node, OpenFor::Write) {
