@@ -42,7 +42,7 @@ fn xattr_name(name: &[u8; 8]) -> Result<Vec<u8>, DmError> {
 }
 
 /// The attribute of an xattr; `None` for every other xattr.
-fn attribute_name(xattr: &[u8]) -> Option<[u8; 8]> {
+pub(super) fn attribute_name(xattr: &[u8]) -> Option<[u8; 8]> {
     let suffix = xattr.strip_prefix(PREFIX)?;
     let mut name = [0; 8];
     name.get_mut(..suffix.len())?.copy_from_slice(suffix);
@@ -59,6 +59,14 @@ fn set_error(error: std::io::Error) -> DmError {
 /// The value of an attribute; `NotFound` if the object has no such one, `Invalid` for the empty name.
 pub fn get(fd: BorrowedFd<'_>, name: &[u8; 8]) -> Result<Vec<u8>, DmError> {
     store::get(fd, &xattr_name(name)?)?.ok_or(DmError::NotFound)
+}
+
+/// The value of an attribute, if the object has it.
+pub(super) fn get_if_any(fd: BorrowedFd<'_>, name: &[u8; 8]) -> Result<Option<Vec<u8>>, DmError> {
+    match get(fd, name) {
+        Err(DmError::NotFound) => Ok(None),
+        value => value.map(Some),
+    }
 }
 
 /// Sets or replaces an attribute (worker only). Without `set_dtime` `dt_dtime` stays what it was; ctime

@@ -19,6 +19,7 @@ const INCOMPAT_64BIT: u32 = 0x80;
 const INCOMPAT_EA_INODE: u32 = 0x400;
 const RO_COMPAT_SPARSE_SUPER: u32 = 1;
 const GROUP_INODE_UNINIT: u16 = 1;
+const XATTR_MAGIC: u32 = 0xea02_0000;
 const INODE_EA_INODE: u32 = 0x20_0000;
 /// The root directory's.
 pub const ROOT_INODE: u64 = 2;
@@ -57,6 +58,8 @@ pub struct LiveInode {
     pub inode: u64,
     /// Its generation.
     pub generation: u32,
+    /// It may have xattrs.
+    pub has_xattrs: bool,
 }
 
 /// An ext4 file system on its block device.
@@ -162,6 +165,15 @@ impl Volume {
         })
     }
 
+    /// Is there a block of xattrs, or the head of those inside the inode?
+    fn has_xattrs(&self, raw: &[u8]) -> bool {
+        let block = le32(raw, 0x68) != 0 || le16(raw, 0x76) != 0;
+        let end_of_fields = SMALL_INODE_BYTES + usize::from(le16(raw, SMALL_INODE_BYTES));
+        let has_room = self.inode_bytes > (SMALL_INODE_BYTES + 2) as u64
+            && end_of_fields as u64 + 4 <= self.inode_bytes;
+        block || has_room && le32(raw, end_of_fields) == XATTR_MAGIC
+    }
+
     fn is_for_users(&self, inode: u64) -> bool {
         let first = u64::from(le32(&self.superblock, 0x54));
         inode == ROOT_INODE || inode >= first.max(11)
@@ -190,8 +202,11 @@ impl Volume {
             let inode = first_inode + index;
             let is_live = le16(raw, 0) != 0 && le16(raw, 0x1a) != 0;
             if is_live && le32(raw, 0x20) & INODE_EA_INODE == 0 && self.is_for_users(inode) {
-                let generation = le32(raw, 0x64);
-                found.push(LiveInode { inode, generation });
+                found.push(LiveInode {
+                    inode,
+                    generation: le32(raw, 0x64),
+                    has_xattrs: self.has_xattrs(raw),
+                });
             }
         }
         Ok(())

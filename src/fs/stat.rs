@@ -171,10 +171,7 @@ impl Mount {
         fd: BorrowedFd<'_>,
         want: &Want,
     ) -> Result<ObjectStat, DmError> {
-        self.look_with(fd, want, |error| match error {
-            StateError::Call(error) => Err(error),
-            StateError::Version(_) | StateError::Damaged => Ok(()),
-        })
+        self.look_with(fd, want, lenient)
     }
 
     fn look_with(
@@ -183,47 +180,89 @@ impl Mount {
         want: &Want,
         unreadable: impl FnOnce(StateError) -> Result<(), DmError>,
     ) -> Result<ObjectStat, DmError> {
-        let handle = self.handle_of(fd)?;
-        let raw = stat(fd)?;
-        let mut shown = ObjectStat::from(raw);
-        shown.handle = Some(handle);
-        if let Handle::Object { generation, .. } = handle {
-            shown.generation = generation;
-        }
-        if !(want.state || want.attributes || want.dtime || want.change) {
-            // A state that cannot be understood hides no stat(2).
-            if let Some(ctime) = state::read(fd).ok().and_then(|state| state.shown_ctime) {
-                shown.ctime = ctime.0;
-            }
-            return Ok(shown);
-        }
-        let marks = Marks::read(fd)?;
-        let is_unreadable = marks.state.is_err();
-        let state = match marks.state {
-            Ok(state) => state,
-            Err(error) => {
-                unreadable(error)?;
-                ObjectState::default()
-            }
-        };
-        if let Some(ctime) = state.shown_ctime {
+        look_at(fd, want, self.handle_of(fd)?, unreadable)
+    }
+}
+
+/// As [`Mount::look_leniently`], of an object that was opened by this handle. `has_xattrs`: it may have some.
+pub(super) fn look_opened(
+    fd: BorrowedFd<'_>,
+    want: &Want,
+    handle: Handle,
+    has_xattrs: bool,
+) -> Result<ObjectStat, DmError> {
+    if has_xattrs {
+        return look_at(fd, want, handle, lenient);
+    }
+    let raw = stat(fd)?;
+    let mut shown = shown_by(&raw, handle);
+    if want.dtime && want.dtime_alone {
+        shown.dtime = raw.ctime.0;
+    }
+    if want.change {
+        shown.change = change_of(&raw, 0);
+    }
+    Ok(shown)
+}
+
+fn lenient(error: StateError) -> Result<(), DmError> {
+    match error {
+        StateError::Call(error) => Err(error),
+        StateError::Version(_) | StateError::Damaged => Ok(()),
+    }
+}
+
+/// What stat(2) and the handle tell.
+fn shown_by(raw: &FileAttr, handle: Handle) -> ObjectStat {
+    let mut shown = ObjectStat::from(*raw);
+    shown.handle = Some(handle);
+    if let Handle::Object { generation, .. } = handle {
+        shown.generation = generation;
+    }
+    shown
+}
+
+fn look_at(
+    fd: BorrowedFd<'_>,
+    want: &Want,
+    handle: Handle,
+    unreadable: impl FnOnce(StateError) -> Result<(), DmError>,
+) -> Result<ObjectStat, DmError> {
+    let raw = stat(fd)?;
+    let mut shown = shown_by(&raw, handle);
+    if !(want.state || want.attributes || want.dtime || want.change) {
+        // A state that cannot be understood hides no stat(2).
+        if let Some(ctime) = state::read(fd).ok().and_then(|state| state.shown_ctime) {
             shown.ctime = ctime.0;
         }
-        if want.state {
-            shown.has_regions = is_unreadable || !state.regions.is_empty();
-            shown.events = events_of(&state);
-        }
-        if want.attributes {
-            shown.has_attributes = marks.has_attributes;
-        }
-        if want.dtime && (marks.has_attributes || want.dtime_alone) {
-            shown.dtime = attr::dtime(&state, raw.ctime).0;
-        }
-        if want.change {
-            shown.change = change_of(&raw, state.changes);
-        }
-        Ok(shown)
+        return Ok(shown);
     }
+    let marks = Marks::read(fd)?;
+    let is_unreadable = marks.state.is_err();
+    let state = match marks.state {
+        Ok(state) => state,
+        Err(error) => {
+            unreadable(error)?;
+            ObjectState::default()
+        }
+    };
+    if let Some(ctime) = state.shown_ctime {
+        shown.ctime = ctime.0;
+    }
+    if want.state {
+        shown.has_regions = is_unreadable || !state.regions.is_empty();
+        shown.events = events_of(&state);
+    }
+    if want.attributes {
+        shown.has_attributes = marks.has_attributes;
+    }
+    if want.dtime && (marks.has_attributes || want.dtime_alone) {
+        shown.dtime = attr::dtime(&state, raw.ctime).0;
+    }
+    if want.change {
+        shown.change = change_of(&raw, state.changes);
+    }
+    Ok(shown)
 }
 
 fn time(wish: Option<(i64, u32)>) -> TimeSpec {

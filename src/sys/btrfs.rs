@@ -80,6 +80,7 @@ const _: () = assert!(std::mem::offset_of!(Search, buffer) == 112);
 /// Inode number of the root of each subvolume.
 pub const ROOT_INODE: u64 = 256;
 const INODE_ITEM: u32 = 1;
+const XATTR_ITEM: u32 = 24;
 const ITEM_HEADER_BYTES: usize = 32;
 /// The first and last inode numbers of files; what lies outside belongs to the file system itself.
 const FIRST_INODE: u64 = 256;
@@ -94,6 +95,8 @@ pub struct InodeItem {
     pub generation: u64,
     /// Names that it has; 0 for one that is being deleted.
     pub links: u32,
+    /// It may have xattrs.
+    pub has_xattrs: bool,
 }
 
 fn number<const N: usize>(bytes: &[u8], offset: usize) -> Option<[u8; N]> {
@@ -105,6 +108,7 @@ fn inode_item(inode: u64, data: &[u8]) -> Option<InodeItem> {
         inode,
         generation: u64::from_le_bytes(number(data, 0)?),
         links: u32::from_le_bytes(number(data, 40)?),
+        has_xattrs: false,
     })
 }
 
@@ -161,9 +165,18 @@ pub fn inode_items(
         let data = search.buffer.get(at..at + bytes).unwrap_or(&[]);
         if kind == INODE_ITEM {
             found.extend(inode_item(inode, data));
+        } else if kind == XATTR_ITEM
+            && let Some(of) = found.last_mut().filter(|of| of.inode == inode)
+        {
+            // Whatever lies between two inode items comes along.
+            of.has_xattrs = true;
         }
         at += bytes;
         last = inode;
+    }
+    // Its items may go on behind the buffer.
+    if let Some(of) = found.last_mut() {
+        of.has_xattrs = true;
     }
     // Names and extents of the last inode may remain; the next inode item has a greater number.
     Ok(last.checked_add(1))

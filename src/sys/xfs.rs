@@ -65,6 +65,83 @@ pub fn open_by_handle(
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// `struct xfs_fsop_attrlist_handlereq`.
+#[repr(C)]
+struct AttrListRequest {
+    object: HandleRequest,
+    cursor: [u32; 4],
+    flags: u32,
+    bytes: u32,
+    buffer: *mut u8,
+}
+
+const ATTR_LIST_BY_HANDLE: libc::c_ulong =
+    nix::request_code_write!(b'X', 122, size_of::<AttrListRequest>());
+const _: () = assert!(size_of::<AttrListRequest>() == 88);
+/// `XFS_IOC_ATTR_ROOT`: xattrs that are called `trusted.*` elsewhere.
+const ATTR_TRUSTED: u32 = 2;
+/// What few names need.
+const NAMES_BYTES: usize = 1024;
+
+/// Names of the trusted xattrs of an inode, without that prefix, and without opening it; `None`: too many to tell. A
+/// dead handle is ESTALE. `mount` is a directory descriptor that is not O_PATH.
+pub fn trusted_names(
+    mount: BorrowedFd<'_>,
+    inode: u64,
+    generation: u32,
+) -> io::Result<Option<Vec<Vec<u8>>>> {
+    let handle = XfsHandle {
+        fsid: 0,
+        fid_bytes: FID_BYTES,
+        pad: 0,
+        generation,
+        inode,
+    };
+    let mut list = [0u32; NAMES_BYTES / 4];
+    let mut request = AttrListRequest {
+        object: HandleRequest {
+            fd: 0,
+            path: std::ptr::null(),
+            flags: libc::O_CLOEXEC as u32,
+            handle: &raw const handle,
+            handle_bytes: size_of::<XfsHandle>() as u32,
+            out_handle: std::ptr::null(),
+            out_bytes: std::ptr::null(),
+        },
+        cursor: [0; 4],
+        flags: ATTR_TRUSTED,
+        bytes: NAMES_BYTES as u32,
+        buffer: list.as_mut_ptr().cast(),
+    };
+    let request_ptr: *mut AttrListRequest = &raw mut request;
+    // SAFETY: the kernel reads the request and its handle and fills at most `bytes` bytes of `list`; all live on.
+    let result = unsafe { libc::ioctl(mount.as_raw_fd(), ATTR_LIST_BY_HANDLE, request_ptr) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let bytes: Vec<u8> = list.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    Ok(names_in(&bytes))
+}
+
+/// Reads a `struct xfs_attrlist`: count, more, offsets; at each offset the length of a value and a name with NUL.
+fn names_in(list: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let word = |at: usize| {
+        let bytes = list.get(at..at + 4)?;
+        Some(u32::from_ne_bytes(bytes.try_into().ok()?) as usize)
+    };
+    let (count, more) = (word(0)?, word(4)?);
+    if more != 0 || count > NAMES_BYTES / 4 {
+        return None;
+    }
+    (0..count)
+        .map(|index| {
+            let name = list.get(word(8 + 4 * index)? + 4..)?;
+            let end = name.iter().position(|byte| *byte == 0)?;
+            Some(name[..end].to_vec())
+        })
+        .collect()
+}
+
 /// `struct xfs_bulkstat` (version 5).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]

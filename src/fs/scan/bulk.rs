@@ -16,10 +16,12 @@ use super::location::unseal;
 use super::tree::Tree;
 use crate::fs::FsKind;
 use crate::fs::Mount;
+use crate::fs::attr;
 use crate::fs::ext4;
 use crate::fs::ext4::Volume;
 use crate::fs::handle::kind_of_mode;
 use crate::fs::stat;
+use crate::fs::state;
 use crate::model::DmError;
 use crate::model::Handle;
 use crate::model::Kinds;
@@ -33,6 +35,8 @@ use crate::sys::xfs;
 struct Candidate {
     inode: u64,
     generation: u32,
+    /// It may have xattrs.
+    has_xattrs: bool,
     stat: Option<xfs::BulkStat>,
 }
 
@@ -110,7 +114,7 @@ impl<'a> BulkScan<'a> {
             };
             let location = seal(candidate.inode, self.space);
             self.next = candidate.inode + 1;
-            let found = match candidate.stat.as_ref().and_then(|raw| self.shown(raw)) {
+            let found = match self.shown(&candidate) {
                 Some(stat) => Some(Found {
                     location,
                     name: Vec::new(),
@@ -174,6 +178,7 @@ impl<'a> BulkScan<'a> {
                 self.read.extend(found.iter().map(|live| Candidate {
                     inode: live.inode,
                     generation: live.generation,
+                    has_xattrs: live.has_xattrs,
                     stat: None,
                 }));
                 Ok(next)
@@ -186,6 +191,7 @@ impl<'a> BulkScan<'a> {
                     inode: item.inode,
                     // What the handle has of it.
                     generation: item.generation as u32,
+                    has_xattrs: item.has_xattrs,
                     stat: None,
                 }));
                 Ok(next)
@@ -202,19 +208,30 @@ impl<'a> BulkScan<'a> {
         self.read.extend(live.map(|raw| Candidate {
             inode: raw.inode,
             generation: raw.generation,
+            has_xattrs: raw.xflags & xfs::XFLAG_HAS_ATTR != 0,
             stat: Some(raw),
         }));
         Ok((!is_end).then_some(next))
     }
 
-    /// What bulkstat told, where that is all. Xattrs must be read from the object; so must a change id, as
+    /// What bulkstat told, where that is all. A state must be read from the object; so must a change id, as
     /// only a real stat(2) makes the next change of ctime visible; and devices are shown in another way.
-    fn shown(&self, raw: &xfs::BulkStat) -> Option<ObjectStat> {
+    fn shown(&self, candidate: &Candidate) -> Option<ObjectStat> {
+        let raw = candidate.stat.as_ref()?;
         let mode = u32::from(raw.mode);
         let is_plain = !Kinds::OTHER.has(kind_of_mode(mode));
-        if raw.xflags & xfs::XFLAG_HAS_ATTR != 0 || self.want.change || !is_plain {
+        if self.want.change || !is_plain {
             return None;
         }
+        let names = self.names(candidate)?;
+        let is_wanted = |name: &Vec<u8>| {
+            let value = self.want.value;
+            name == state::NAME || value.is_some() && attr::attribute_name(name) == value
+        };
+        if names.iter().any(is_wanted) {
+            return None;
+        }
+        let has_attributes = attr::is_any_in(&names);
         Some(ObjectStat {
             handle: Some(Handle::Object {
                 fs: self.mount.fs,
@@ -234,13 +251,25 @@ impl<'a> BulkScan<'a> {
             block_bytes: self.block_bytes_shown as u32,
             blocks: raw.blocks * (self.mount.block_bytes / 512),
             generation: raw.generation,
-            dtime: if self.want.dtime && self.want.dtime_alone {
+            has_attributes: self.want.attributes && has_attributes,
+            dtime: if self.want.dtime && (has_attributes || self.want.dtime_alone) {
                 raw.ctime
             } else {
                 0
             },
             ..ObjectStat::default()
         })
+    }
+
+    /// Names of what may be kept with it; `None`: not told. On xfs new inodes may have the flag though they have no
+    /// xattr (where a security module could give them some).
+    fn names(&self, candidate: &Candidate) -> Option<Vec<Vec<u8>>> {
+        let root = self.mount.root.as_fd();
+        match candidate.stat {
+            _ if !candidate.has_xattrs => Some(Vec::new()),
+            None => None,
+            Some(_) => xfs::trusted_names(root, candidate.inode, candidate.generation).ok()?,
+        }
     }
 
     /// Opens the object; `None` if it is gone by now.
@@ -254,7 +283,22 @@ impl<'a> BulkScan<'a> {
             Err(DmError::BadHandle) => return Ok(None),
             other => other?,
         };
-        let found = self.mount.found(fd.as_fd(), &self.want, location, &[])?;
+        let ours = |name: &Vec<u8>| name == state::NAME || attr::attribute_name(name).is_some();
+        let has_xattrs = self
+            .names(candidate)
+            .is_none_or(|names| names.iter().any(ours));
+        let fd = fd.as_fd();
+        let stat = stat::look_opened(fd, &self.want, handle, has_xattrs)?;
+        let value = match self.want.value {
+            Some(name) if has_xattrs => attr::get_if_any(fd, &name)?,
+            _ => None,
+        };
+        let found = Found {
+            location,
+            name: Vec::new(),
+            stat,
+            value,
+        };
         Ok((found.stat.links > 0).then_some(found))
     }
 }

@@ -104,10 +104,7 @@ impl Mount {
             other => other?,
         };
         let value = match want.value {
-            Some(name) if stat.handle.is_some() => match attr::get(fd, &name) {
-                Err(DmError::NotFound) => None,
-                other => Some(other?),
-            },
+            Some(name) if stat.handle.is_some() => attr::get_if_any(fd, &name)?,
             _ => None,
         };
         Ok(Found {
