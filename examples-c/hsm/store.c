@@ -1,6 +1,7 @@
 /* The archive directory; see store.h. */
 #include "store.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -118,4 +119,73 @@ int store_remove(const struct store *store, const void *hanp, size_t hlen)
     if (unlinkat(store->dirfd, name, 0) != 0)
         return errno == ENOENT ? 0 : -1;
     return sync_directory_of(store, name) == 0 ? 1 : -1;
+}
+
+int store_has(const struct store *store, const void *hanp, size_t hlen)
+{
+    char name[160];
+    if (object_name(hanp, hlen, name, sizeof name) != 0)
+        return -1;
+    if (faccessat(store->dirfd, name, F_OK, 0) == 0)
+        return 1;
+    return errno == ENOENT ? 0 : -1;
+}
+
+static int digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* The handle that a name stands for; 0: it is no object's. */
+static size_t handle_of_name(const char *name, unsigned char *handle, size_t room)
+{
+    size_t length = strlen(name);
+    if (length == 0 || length % 2 != 0 || length / 2 > room)
+        return 0;
+    for (size_t i = 0; i < length / 2; i++) {
+        int high = digit(name[2 * i]), low = digit(name[2 * i + 1]);
+        if (high < 0 || low < 0)
+            return 0;
+        handle[i] = (unsigned char)(high << 4 | low);
+    }
+    return length / 2;
+}
+
+static int walk_directory(const struct store *store, const char *name, store_visit *visit,
+                          void *argument)
+{
+    int fd = openat(store->dirfd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *directory = fd < 0 ? NULL : fdopendir(fd);
+    if (directory == NULL) {
+        if (fd >= 0)
+            close(fd);
+        return -1;
+    }
+    struct dirent *found;
+    errno = 0;
+    while ((found = readdir(directory)) != NULL) {
+        unsigned char handle[64];
+        struct stat stat;
+        size_t hlen = handle_of_name(found->d_name, handle, sizeof handle);
+        if (hlen != 0 && fstatat(fd, found->d_name, &stat, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(stat.st_mode))
+            visit(handle, hlen, (unsigned long long)stat.st_size, argument);
+        errno = 0;
+    }
+    int error = errno;
+    closedir(directory);
+    errno = error;
+    return error == 0 ? 0 : -1;
+}
+
+int store_walk(const struct store *store, store_visit *visit, void *argument)
+{
+    char name[3];
+    for (unsigned i = 0; i < 256; i++) {
+        snprintf(name, sizeof name, "%02x", i);
+        if (walk_directory(store, name, visit, argument) != 0 && errno != ENOENT)
+            return -1;
+    }
+    return 0;
 }

@@ -41,6 +41,13 @@ int store_sync(struct store_writer *writer);
 int store_commit(const struct store *store, struct store_writer *writer);
 void store_abandon(const struct store *store, struct store_writer *writer);
 
+/* Is there an object of the handle? 1, 0, or -1 with errno. */
+int store_has(const struct store *store, const void *hanp, size_t hlen);
+
+/* Calls `visit` for each object with its handle and size, in no order. 0, or -1 with errno. */
+typedef void store_visit(const unsigned char *hanp, size_t hlen, unsigned long long bytes, void *argument);
+int store_walk(const struct store *store, store_visit *visit, void *argument);
+
 /* Removes the object of a handle. 1 removed, 0 there was none, -1 with errno. */
 int store_remove(const struct store *store, const void *hanp, size_t hlen);
 

@@ -205,6 +205,43 @@ survives_kills() {
   done
 }
 
+reconcile() { hsm_reconcile --store archive "$@" pool >reconcile.log 2>&1; }
+fits() { reconcile && grep -qE ' 0 stale .* 0 missing, 0 busy' reconcile.log; }
+told() { grep -qE "$1" reconcile.log || fail "$1" "$(cat reconcile.log)" reconcile.log; }
+
+reconciles() {
+  cp reference/dir/odd pool/lost
+  cp reference/dir/odd pool/gone
+  sync -f pool
+  must_migrate pool/lost pool/gone pool/dir
+  kept=$(objects)
+  # "busy" for a moment, as above.
+  wait_for $DEADLINE_S fits || fail "an archive that fits" "$(cat reconcile.log)" reconcile.log
+  # Without the daemon nobody hears of a deletion.
+  kill_daemon
+  rm pool/gone
+  reconcile || fail "a stale object is no failure" "$(cat reconcile.log)" reconcile.log
+  told '^stale .*97.7 KiB$'
+  expect "objects after a report" "$kept" "$(objects)"
+  reconcile --delete || fail "the removal of a stale object" "$(cat reconcile.log)" reconcile.log
+  told ' 1 removed .* 0 missing, 0 busy'
+  expect "objects after the removal" $((kept - 1)) "$(objects)"
+  # The object of a stub is gone; those of others are not touched for that.
+  handle=$(stat -c %i pool/lost)
+  object=$(find archive -name "*$(printf '%016x' "$handle" | fold -w2 | tac | tr -d '\n')")
+  [ -f "$object" ] || fail "the object of pool/lost" "none" reconcile.log
+  mv "$object" saved
+  if reconcile --delete; then
+    fail "a failure, as an object is missing" "$(cat reconcile.log)" reconcile.log
+  fi
+  told "^missing .*inode $handle,"
+  expect "objects beside the missing one" $((kept - 2)) "$(objects)"
+  mv saved "$object"
+  reconcile || fail "an archive that fits again" "$(cat reconcile.log)" reconcile.log
+  start_daemon
+  user cmp pool/lost reference/dir/odd || fail "right data" "other data" "$work/recalld.log"
+}
+
 begin_work "hsm-$kind"
 require_programs
 kernel_can || skip "kernel $(uname -r) has no fanotify pre-content events"
@@ -214,7 +251,7 @@ make_files
 start_service
 dmctl manage "$work/pool" >"$work/manage.log" 2>&1 || fail "a managed file system" "$(cat "$work/manage.log")" "$work/dmapid.log"
 start_daemon
-for step in whole_life skips_what_is_open notices_changes forgets_deleted_files reports_a_damaged_object survives_kills; do
+for step in whole_life skips_what_is_open notices_changes forgets_deleted_files reports_a_damaged_object survives_kills reconciles; do
   say "hsm $kind: $step"
   $step
 done
