@@ -351,6 +351,11 @@ struct dm_dioinfo {
 typedef struct dm_dioinfo dm_dioinfo_t;
 
 /**
+ * `DM_TRUE` or `DM_FALSE`.
+ */
+typedef unsigned int dm_boolean_t;
+
+/**
  * An inheritable attribute of a file system.
  */
 struct dm_inherit {
@@ -387,11 +392,6 @@ struct dm_timestruct {
  * See `struct dm_timestruct`.
  */
 typedef struct dm_timestruct dm_timestruct_t;
-
-/**
- * `DM_TRUE` or `DM_FALSE`.
- */
-typedef unsigned int dm_boolean_t;
 
 /**
  * Identity of a file system, from its UUID.
@@ -902,6 +902,116 @@ int dm_get_bulkall(dm_sessid_t sid,
                    size_t *rlenp);
 
 /**
+ * Would create a file with a given handle; no Linux file system can, so `DM_CONFIG_CREATE_BY_HANDLE` is false.
+ *
+ * `dirhanp`, `dirhlen`: the directory. `hanp`, `hlen`: the handle. `cname`: the name.
+ *
+ * Returns -1 with `errno`: `EBADF` a handle can be none; `EFAULT` a pointer is bad; `EINVAL` session or token is
+ * unknown; `ENAMETOOLONG`; `ENOSYS` else.
+ *
+ * Threads: any. Blocks: no. Since: DMAPI_1.0. Source: XDSM, handles (optional).
+ *
+ * # Safety
+ * What the pointers name is not changed while the call runs.
+ */
+int dm_create_by_handle(dm_sessid_t sid,
+                        void *dirhanp,
+                        size_t dirhlen,
+                        dm_token_t token,
+                        void *hanp,
+                        size_t hlen,
+                        char *cname);
+
+/**
+ * Would create a directory with a given handle; see `dm_create_by_handle`.
+ *
+ * Returns -1 with `errno` as `dm_create_by_handle`. Threads: any. Blocks: no. Since: DMAPI_1.0.
+ * Source: XDSM, handles (optional).
+ *
+ * # Safety
+ * What the pointers name is not changed while the call runs.
+ */
+int dm_mkdir_by_handle(dm_sessid_t sid,
+                       void *dirhanp,
+                       size_t dirhlen,
+                       dm_token_t token,
+                       void *hanp,
+                       size_t hlen,
+                       char *cname);
+
+/**
+ * Would create a symbolic link to `path` with a given handle; see `dm_create_by_handle`.
+ *
+ * Returns -1 with `errno` as `dm_create_by_handle`. Threads: any. Blocks: no. Since: DMAPI_1.0.
+ * Source: XDSM, handles (optional).
+ *
+ * # Safety
+ * What the pointers name is not changed while the call runs.
+ */
+int dm_symlink_by_handle(dm_sessid_t sid,
+                         void *dirhanp,
+                         size_t dirhlen,
+                         dm_token_t token,
+                         void *hanp,
+                         size_t hlen,
+                         char *cname,
+                         char *path);
+
+/**
+ * Brings the data of a file to the disk.
+ *
+ * `token`: with an exclusive right on the file, or `DM_NO_TOKEN`.
+ *
+ * Returns 0, or -1 with `errno`: `EACCES` the token holds no exclusive right; `EBADF` the handle names nothing, or
+ * is the global one; `EFAULT` the pointer is bad; `EINVAL` session or token is unknown, or the handle names no
+ * regular file; `EIO` the disk failed; `ESRCH` the token was answered.
+ *
+ * Threads: any. Blocks: for the disk, and with `DM_NO_TOKEN` while others hold rights. Since: DMAPI_1.0.
+ * Source: XDSM, handles.
+ *
+ * # Safety
+ * The handle is not changed while the call runs.
+ */
+int dm_sync_by_handle(dm_sessid_t sid,
+                      void *hanp,
+                      size_t hlen,
+                      dm_token_t token);
+
+/**
+ * Brings the DM attributes of a file to the disk: what the `_nosync` calls left undone.
+ *
+ * `token`: with an exclusive right on the file, or `DM_NO_TOKEN`.
+ *
+ * Returns 0, or -1 with `errno`: as `dm_sync_by_handle`.
+ *
+ * Threads: any. Blocks: for the disk, and with `DM_NO_TOKEN` while others hold rights. Since: DMAPI_1.0. Source: IBM.
+ *
+ * # Safety
+ * The handle is not changed while the call runs.
+ */
+int dm_sync_dmattr_by_handle(dm_sessid_t sid,
+                             void *hanp,
+                             size_t hlen,
+                             dm_token_t token);
+
+/**
+ * Opens an object as open(2) does; accesses through the descriptor make no events, and block its migration.
+ *
+ * `mode`: flags of open(2) without `O_CREAT`.
+ *
+ * Returns the descriptor, or -1 with `errno`: `EBADF` the handle names nothing, or no object; `EFAULT` the pointer is
+ * bad; `EINVAL` a flag does not fit; and what open(2) fails with.
+ *
+ * Threads: any. Blocks: no. Since: DMAPI_1.0. Source: SGI.
+ *
+ * # Safety
+ * The handle is not changed while the call runs.
+ */
+int dm_open_by_handle(void *hanp,
+                      size_t hlen,
+                      int mode);
+
+/**
  * Connects the process to the DMAPI of this node; to be called first, and harmless when called again.
  *
  * `versionstrpp`: gets the address of a text that must not be changed or freed.
@@ -975,6 +1085,152 @@ int dm_get_dioinfo(dm_sessid_t sid,
                    size_t hlen,
                    dm_token_t token,
                    dm_dioinfo_t *diop);
+
+/**
+ * Registers the session for events of a file system: it replaces what this session was registered for there.
+ *
+ * `hanp`, `hlen`: a file system; or `DM_GLOBAL_HANP` with `DM_NO_TOKEN`, for MOUNT only. `token`: with an
+ * exclusive right on the file system, or `DM_NO_TOKEN`. `eventsetp`: the events; those from `maxevent` on
+ * (1 to `DM_EVENT_MAX`) do not count. An event that another session has is taken from it.
+ *
+ * Returns 0, or -1 with `errno`: `EACCES` the token holds no exclusive right; `EBADF` the handle names nothing;
+ * `EFAULT` a pointer is bad; `EINVAL` session or token is unknown, `maxevent` is none, an event does not fit, or
+ * the handle names no file system; `ESRCH` the token was answered.
+ *
+ * Threads: any. Blocks: with `DM_NO_TOKEN` while others hold rights. Durable until session or mount ends.
+ * Since: DMAPI_1.0. Source: XDSM, events.
+ *
+ * # Safety
+ * `*eventsetp` is not changed while the call runs.
+ */
+int dm_set_disp(dm_sessid_t sid,
+                void *hanp,
+                size_t hlen,
+                dm_token_t token,
+                dm_eventset_t *eventsetp,
+                unsigned int maxevent);
+
+/**
+ * Lists what a session is registered for: a `dm_dispinfo_t` with the handle for each file system.
+ *
+ * `buflen`: bytes at `bufp`, which is aligned to 8. `rlenp`: gets the bytes stored, 0 if there is nothing. The
+ * elements are linked: `DM_STEP_TO_NEXT(info, dm_dispinfo_t *)`. Interest in MOUNT is not listed.
+ *
+ * Returns 0, or -1 with `errno`: `E2BIG` `*rlenp` has the bytes needed; `EFAULT` a pointer is bad or not aligned;
+ * `EINVAL` `sid` is unknown.
+ *
+ * Threads: any. Blocks: no. Since: DMAPI_1.0. Source: XDSM, events.
+ *
+ * # Safety
+ * `buflen` bytes at `bufp`, and `*rlenp`, are the caller's to be overwritten.
+ */
+int dm_getall_disp(dm_sessid_t sid,
+                   size_t buflen,
+                   void *bufp,
+                   size_t *rlenp);
+
+/**
+ * Says which events an object or a file system produces.
+ *
+ * `hanp`, `hlen`: an object, or a file system: then for all objects in it. `token`: with an exclusive right on it,
+ * or `DM_NO_TOKEN`. `eventsetp`: the events; those from `maxevent` on (1 to `DM_EVENT_MAX`) stay as they are. READ,
+ * WRITE and TRUNCATE come from `dm_set_region`, not from here.
+ *
+ * Returns 0, or -1 with `errno`: `EACCES` the token holds no exclusive right; `EBADF` the handle names nothing;
+ * `EFAULT` a pointer is bad; `EINVAL` session or token is unknown, `maxevent` is none, an event is not one of that
+ * kind of object, or the handle is the global one; `ENOSPC` no room for it; `ESRCH` the token was answered.
+ *
+ * Threads: any. Blocks: with `DM_NO_TOKEN` while others hold rights. The list of an object is kept with it, that of
+ * a file system while it is mounted. Since: DMAPI_1.0. Source: XDSM, events.
+ *
+ * # Safety
+ * `*eventsetp` is not changed while the call runs.
+ */
+int dm_set_eventlist(dm_sessid_t sid,
+                     void *hanp,
+                     size_t hlen,
+                     dm_token_t token,
+                     dm_eventset_t *eventsetp,
+                     unsigned int maxevent);
+
+/**
+ * `dm_set_eventlist`; here it is the same, as the list is not kept in a cache that could be flushed later.
+ *
+ * Returns, blocks, threads: as `dm_set_eventlist`. Since: DMAPI_1.0. Source: IBM.
+ *
+ * # Safety
+ * `*eventsetp` is not changed while the call runs.
+ */
+int dm_set_eventlist_nosync(dm_sessid_t sid,
+                            void *hanp,
+                            size_t hlen,
+                            dm_token_t token,
+                            dm_eventset_t *eventsetp,
+                            unsigned int maxevent);
+
+/**
+ * Reads the event list of an object or a file system; for a file with the events of its regions.
+ *
+ * `token`: with a shared right on it, or `DM_NO_TOKEN`. `nelem`: events that `*eventsetp` has room for, counted
+ * from event 0. `nelemp`: gets the highest event of the list and 1, or 0 if it is empty.
+ *
+ * Returns 0, or -1 with `errno`: `E2BIG` `nelem` is too small, `*nelemp` has the number needed (the SGI dialect cuts
+ * instead, and has `EINVAL` for 0); `EACCES` the token holds no right; `EBADF` the handle names nothing; `EFAULT` a
+ * pointer is bad; `EINVAL` session or token is unknown, or the handle is the global one; `ESRCH` the token was answered.
+ *
+ * Threads: any. Blocks: with `DM_NO_TOKEN` while others hold an exclusive right. Since: DMAPI_1.0. Source: XDSM, events.
+ *
+ * # Safety
+ * `*eventsetp` and `*nelemp` are the caller's to be overwritten.
+ */
+int dm_get_eventlist(dm_sessid_t sid,
+                     void *hanp,
+                     size_t hlen,
+                     dm_token_t token,
+                     unsigned int nelem,
+                     dm_eventset_t *eventsetp,
+                     unsigned int *nelemp);
+
+/**
+ * Asks for a copy of one DM attribute in the DESTROY event of each object of a file system.
+ *
+ * `token`: with an exclusive right on the file system, or `DM_NO_TOKEN`. `attrnamep`: the attribute; unused to
+ * disable. `enable`: `DM_TRUE` or `DM_FALSE`. Enabling registers the session for DESTROY, and takes it from others.
+ *
+ * Returns 0, or -1 with `errno`: `EACCES` the token holds no exclusive right; `EBADF` the handle names nothing, or
+ * is the global one; `EFAULT` a pointer is bad; `EINVAL` session or token is unknown, the handle names no file
+ * system, the name is empty, or another session is the registered one; `ESRCH` the token was answered.
+ *
+ * Threads: any. Blocks: with `DM_NO_TOKEN` while others hold rights. Since: DMAPI_1.0. Source: XDSM, events.
+ *
+ * # Safety
+ * `*attrnamep` is not changed while the call runs.
+ */
+int dm_set_return_on_destroy(dm_sessid_t sid,
+                             void *hanp,
+                             size_t hlen,
+                             dm_token_t token,
+                             dm_attrname_t *attrnamep,
+                             dm_boolean_t enable);
+
+/**
+ * Lets a session be told when a user who waits is gone: for each of its events whose process was killed or interrupted
+ * after the event was received, a CANCEL event comes, with the sequence and the token of that event. The token stays
+ * good and must be answered, but nobody waits for the answer any more: a recall may stop.
+ *
+ * No DMAPI has a disposition for CANCEL, and applications do not expect it: so a session gets it only after this call.
+ * `enable`: `DM_TRUE` or `DM_FALSE`. It is taken over with the session.
+ *
+ * Returns 0, or -1 with `errno`: `EINVAL` `sid` is unknown.
+ *
+ * Threads: any. Blocks: no. Durable. The fanotify source notices the end of a process within seconds. Since: DMAPI_1.0.
+ * Source: libdmapi.
+ *
+ * # Safety
+ * None is needed.
+ */
+int dmx_set_cancel(dm_sessid_t sid,
+                   dm_boolean_t enable);
 
 /**
  * Sets a DM attribute of an object. Users do not see it.
@@ -1282,152 +1538,6 @@ int dm_send_msg(dm_sessid_t targetsid,
                 void *bufp);
 
 /**
- * Registers the session for events of a file system: it replaces what this session was registered for there.
- *
- * `hanp`, `hlen`: a file system; or `DM_GLOBAL_HANP` with `DM_NO_TOKEN`, for MOUNT only. `token`: with an
- * exclusive right on the file system, or `DM_NO_TOKEN`. `eventsetp`: the events; those from `maxevent` on
- * (1 to `DM_EVENT_MAX`) do not count. An event that another session has is taken from it.
- *
- * Returns 0, or -1 with `errno`: `EACCES` the token holds no exclusive right; `EBADF` the handle names nothing;
- * `EFAULT` a pointer is bad; `EINVAL` session or token is unknown, `maxevent` is none, an event does not fit, or
- * the handle names no file system; `ESRCH` the token was answered.
- *
- * Threads: any. Blocks: with `DM_NO_TOKEN` while others hold rights. Durable until session or mount ends.
- * Since: DMAPI_1.0. Source: XDSM, events.
- *
- * # Safety
- * `*eventsetp` is not changed while the call runs.
- */
-int dm_set_disp(dm_sessid_t sid,
-                void *hanp,
-                size_t hlen,
-                dm_token_t token,
-                dm_eventset_t *eventsetp,
-                unsigned int maxevent);
-
-/**
- * Lists what a session is registered for: a `dm_dispinfo_t` with the handle for each file system.
- *
- * `buflen`: bytes at `bufp`, which is aligned to 8. `rlenp`: gets the bytes stored, 0 if there is nothing. The
- * elements are linked: `DM_STEP_TO_NEXT(info, dm_dispinfo_t *)`. Interest in MOUNT is not listed.
- *
- * Returns 0, or -1 with `errno`: `E2BIG` `*rlenp` has the bytes needed; `EFAULT` a pointer is bad or not aligned;
- * `EINVAL` `sid` is unknown.
- *
- * Threads: any. Blocks: no. Since: DMAPI_1.0. Source: XDSM, events.
- *
- * # Safety
- * `buflen` bytes at `bufp`, and `*rlenp`, are the caller's to be overwritten.
- */
-int dm_getall_disp(dm_sessid_t sid,
-                   size_t buflen,
-                   void *bufp,
-                   size_t *rlenp);
-
-/**
- * Says which events an object or a file system produces.
- *
- * `hanp`, `hlen`: an object, or a file system: then for all objects in it. `token`: with an exclusive right on it,
- * or `DM_NO_TOKEN`. `eventsetp`: the events; those from `maxevent` on (1 to `DM_EVENT_MAX`) stay as they are. READ,
- * WRITE and TRUNCATE come from `dm_set_region`, not from here.
- *
- * Returns 0, or -1 with `errno`: `EACCES` the token holds no exclusive right; `EBADF` the handle names nothing;
- * `EFAULT` a pointer is bad; `EINVAL` session or token is unknown, `maxevent` is none, an event is not one of that
- * kind of object, or the handle is the global one; `ENOSPC` no room for it; `ESRCH` the token was answered.
- *
- * Threads: any. Blocks: with `DM_NO_TOKEN` while others hold rights. The list of an object is kept with it, that of
- * a file system while it is mounted. Since: DMAPI_1.0. Source: XDSM, events.
- *
- * # Safety
- * `*eventsetp` is not changed while the call runs.
- */
-int dm_set_eventlist(dm_sessid_t sid,
-                     void *hanp,
-                     size_t hlen,
-                     dm_token_t token,
-                     dm_eventset_t *eventsetp,
-                     unsigned int maxevent);
-
-/**
- * `dm_set_eventlist`; here it is the same, as the list is not kept in a cache that could be flushed later.
- *
- * Returns, blocks, threads: as `dm_set_eventlist`. Since: DMAPI_1.0. Source: IBM.
- *
- * # Safety
- * `*eventsetp` is not changed while the call runs.
- */
-int dm_set_eventlist_nosync(dm_sessid_t sid,
-                            void *hanp,
-                            size_t hlen,
-                            dm_token_t token,
-                            dm_eventset_t *eventsetp,
-                            unsigned int maxevent);
-
-/**
- * Reads the event list of an object or a file system; for a file with the events of its regions.
- *
- * `token`: with a shared right on it, or `DM_NO_TOKEN`. `nelem`: events that `*eventsetp` has room for, counted
- * from event 0. `nelemp`: gets the highest event of the list and 1, or 0 if it is empty.
- *
- * Returns 0, or -1 with `errno`: `E2BIG` `nelem` is too small, `*nelemp` has the number needed (the SGI dialect cuts
- * instead, and has `EINVAL` for 0); `EACCES` the token holds no right; `EBADF` the handle names nothing; `EFAULT` a
- * pointer is bad; `EINVAL` session or token is unknown, or the handle is the global one; `ESRCH` the token was answered.
- *
- * Threads: any. Blocks: with `DM_NO_TOKEN` while others hold an exclusive right. Since: DMAPI_1.0. Source: XDSM, events.
- *
- * # Safety
- * `*eventsetp` and `*nelemp` are the caller's to be overwritten.
- */
-int dm_get_eventlist(dm_sessid_t sid,
-                     void *hanp,
-                     size_t hlen,
-                     dm_token_t token,
-                     unsigned int nelem,
-                     dm_eventset_t *eventsetp,
-                     unsigned int *nelemp);
-
-/**
- * Asks for a copy of one DM attribute in the DESTROY event of each object of a file system.
- *
- * `token`: with an exclusive right on the file system, or `DM_NO_TOKEN`. `attrnamep`: the attribute; unused to
- * disable. `enable`: `DM_TRUE` or `DM_FALSE`. Enabling registers the session for DESTROY, and takes it from others.
- *
- * Returns 0, or -1 with `errno`: `EACCES` the token holds no exclusive right; `EBADF` the handle names nothing, or
- * is the global one; `EFAULT` a pointer is bad; `EINVAL` session or token is unknown, the handle names no file
- * system, the name is empty, or another session is the registered one; `ESRCH` the token was answered.
- *
- * Threads: any. Blocks: with `DM_NO_TOKEN` while others hold rights. Since: DMAPI_1.0. Source: XDSM, events.
- *
- * # Safety
- * `*attrnamep` is not changed while the call runs.
- */
-int dm_set_return_on_destroy(dm_sessid_t sid,
-                             void *hanp,
-                             size_t hlen,
-                             dm_token_t token,
-                             dm_attrname_t *attrnamep,
-                             dm_boolean_t enable);
-
-/**
- * Lets a session be told when a user who waits is gone: for each of its events whose process was killed or interrupted
- * after the event was received, a CANCEL event comes, with the sequence and the token of that event. The token stays
- * good and must be answered, but nobody waits for the answer any more: a recall may stop.
- *
- * No DMAPI has a disposition for CANCEL, and applications do not expect it: so a session gets it only after this call.
- * `enable`: `DM_TRUE` or `DM_FALSE`. It is taken over with the session.
- *
- * Returns 0, or -1 with `errno`: `EINVAL` `sid` is unknown.
- *
- * Threads: any. Blocks: no. Durable. The fanotify source notices the end of a process within seconds. Since: DMAPI_1.0.
- * Source: libdmapi.
- *
- * # Safety
- * None is needed.
- */
-int dmx_set_cancel(dm_sessid_t sid,
-                   dm_boolean_t enable);
-
-/**
  * Gives the handle of the object that a path names. A symbolic link at its end is not followed.
  *
  * `path`: relative or absolute; "" is ".". `hanpp`, `hlenp`: get the handle, for `dm_handle_free`.
@@ -1665,116 +1775,6 @@ int dm_make_xhandle(dm_fsid_t *fsidp,
                     dm_snap_t *snapp,
                     void **hanpp,
                     size_t *hlenp);
-
-/**
- * Would create a file with a given handle; no Linux file system can, so `DM_CONFIG_CREATE_BY_HANDLE` is false.
- *
- * `dirhanp`, `dirhlen`: the directory. `hanp`, `hlen`: the handle. `cname`: the name.
- *
- * Returns -1 with `errno`: `EBADF` a handle can be none; `EFAULT` a pointer is bad; `EINVAL` session or token is
- * unknown; `ENAMETOOLONG`; `ENOSYS` else.
- *
- * Threads: any. Blocks: no. Since: DMAPI_1.0. Source: XDSM, handles (optional).
- *
- * # Safety
- * What the pointers name is not changed while the call runs.
- */
-int dm_create_by_handle(dm_sessid_t sid,
-                        void *dirhanp,
-                        size_t dirhlen,
-                        dm_token_t token,
-                        void *hanp,
-                        size_t hlen,
-                        char *cname);
-
-/**
- * Would create a directory with a given handle; see `dm_create_by_handle`.
- *
- * Returns -1 with `errno` as `dm_create_by_handle`. Threads: any. Blocks: no. Since: DMAPI_1.0.
- * Source: XDSM, handles (optional).
- *
- * # Safety
- * What the pointers name is not changed while the call runs.
- */
-int dm_mkdir_by_handle(dm_sessid_t sid,
-                       void *dirhanp,
-                       size_t dirhlen,
-                       dm_token_t token,
-                       void *hanp,
-                       size_t hlen,
-                       char *cname);
-
-/**
- * Would create a symbolic link to `path` with a given handle; see `dm_create_by_handle`.
- *
- * Returns -1 with `errno` as `dm_create_by_handle`. Threads: any. Blocks: no. Since: DMAPI_1.0.
- * Source: XDSM, handles (optional).
- *
- * # Safety
- * What the pointers name is not changed while the call runs.
- */
-int dm_symlink_by_handle(dm_sessid_t sid,
-                         void *dirhanp,
-                         size_t dirhlen,
-                         dm_token_t token,
-                         void *hanp,
-                         size_t hlen,
-                         char *cname,
-                         char *path);
-
-/**
- * Brings the data of a file to the disk.
- *
- * `token`: with an exclusive right on the file, or `DM_NO_TOKEN`.
- *
- * Returns 0, or -1 with `errno`: `EACCES` the token holds no exclusive right; `EBADF` the handle names nothing, or
- * is the global one; `EFAULT` the pointer is bad; `EINVAL` session or token is unknown, or the handle names no
- * regular file; `EIO` the disk failed; `ESRCH` the token was answered.
- *
- * Threads: any. Blocks: for the disk, and with `DM_NO_TOKEN` while others hold rights. Since: DMAPI_1.0.
- * Source: XDSM, handles.
- *
- * # Safety
- * The handle is not changed while the call runs.
- */
-int dm_sync_by_handle(dm_sessid_t sid,
-                      void *hanp,
-                      size_t hlen,
-                      dm_token_t token);
-
-/**
- * Brings the DM attributes of a file to the disk: what the `_nosync` calls left undone.
- *
- * `token`: with an exclusive right on the file, or `DM_NO_TOKEN`.
- *
- * Returns 0, or -1 with `errno`: as `dm_sync_by_handle`.
- *
- * Threads: any. Blocks: for the disk, and with `DM_NO_TOKEN` while others hold rights. Since: DMAPI_1.0. Source: IBM.
- *
- * # Safety
- * The handle is not changed while the call runs.
- */
-int dm_sync_dmattr_by_handle(dm_sessid_t sid,
-                             void *hanp,
-                             size_t hlen,
-                             dm_token_t token);
-
-/**
- * Opens an object as open(2) does; accesses through the descriptor make no events, and block its migration.
- *
- * `mode`: flags of open(2) without `O_CREAT`.
- *
- * Returns the descriptor, or -1 with `errno`: `EBADF` the handle names nothing, or no object; `EFAULT` the pointer is
- * bad; `EINVAL` a flag does not fit; and what open(2) fails with.
- *
- * Threads: any. Blocks: no. Since: DMAPI_1.0. Source: SGI.
- *
- * # Safety
- * The handle is not changed while the call runs.
- */
-int dm_open_by_handle(void *hanp,
-                      size_t hlen,
-                      int mode);
 
 /**
  * Lists the allocated stretches and the holes of a file.

@@ -5,7 +5,7 @@ use std::ffi::{c_char, c_int, c_uint, c_void};
 use super::arguments::{handle, target};
 use super::boundary::{Out, dm_call, dm_version};
 use super::constants::VERSION_STRING;
-use super::event::EventSetOut;
+use super::disposition::EventSetOut;
 use super::types::{dm_config_t, dm_dioinfo_t, dm_eventset_t, dm_sessid_t, dm_size_t, dm_token_t};
 use crate::client;
 use crate::model::DmError;
