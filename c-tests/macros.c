@@ -53,6 +53,7 @@ static void variable_parts(void) {
   message = DM_STEP_TO_NEXT(message, dm_eventmsg_t *);
   CHECK(message == &two[1].head);
   CHECK(DM_GET_VALUE(message, ev_data, char *) == NULL);
+  CHECK(DM_GET_VALUE(message, ev_data, char *) == DM_GET_VALUE(message, ev_data, void *));
   CHECK(DM_STEP_TO_NEXT(message, dm_eventmsg_t *) == NULL);
 }
 
