@@ -138,6 +138,7 @@ pub fn life() -> Vec<Entry> {
         vec![Record::EventUnwanted {
             fs: FS,
             kind: EventType::PostCreate,
+            count: 3,
         }],
         vec![Record::EventAnswered {
             session,

@@ -1,5 +1,6 @@
 //! `dmctl status`: is this node served, and what does it serve?
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -28,6 +29,7 @@ struct FileSystem {
     source: String,
     events: Vec<&'static str>,
     list: Vec<&'static str>,
+    dropped: BTreeMap<&'static str, u64>,
 }
 
 impl FileSystem {
@@ -40,6 +42,11 @@ impl FileSystem {
             source: entry.source.clone(),
             events: names(entry.events),
             list: names(entry.list),
+            dropped: entry
+                .dropped
+                .iter()
+                .map(|(kind, count)| (kind.name(), *count))
+                .collect(),
         }
     }
 }
@@ -105,6 +112,17 @@ pub(super) fn run(json: bool) -> ExitCode {
     show::table(&["FILE SYSTEM", "PATH", "DEVICE", "KIND", "SOURCE"], &rows);
     for one in &file_systems {
         println!("\n{} can make\n  {}", one.path, one.events.join(" "));
+        if !one.dropped.is_empty() {
+            let counts: Vec<String> = one
+                .dropped
+                .iter()
+                .map(|(kind, count)| format!("{kind} {count}"))
+                .collect();
+            println!(
+                "dropped, as no session had their disposition\n  {}",
+                counts.join(", ")
+            );
+        }
     }
     ExitCode::from(show::GOOD)
 }

@@ -9,7 +9,9 @@ use super::{Asked, ConnId, Outlet};
 use crate::journal::{Journal, JournalError, Lsn, Priority};
 use crate::model::ids::{ClientId, RequestId, Sequence};
 use crate::model::machine::{Effect, Model};
-use crate::model::{Answer, DmError, Entry, FsId, Handle, Origin, Record, Right, SessionId};
+use crate::model::{
+    Answer, DmError, Entry, EventType, FsId, Handle, Origin, Record, Right, SessionId,
+};
 use crate::proto::{self, Reply};
 use crate::source::EventSource;
 use crate::sys::{clock, process};
@@ -85,6 +87,8 @@ pub struct Core {
     pub mounting: HashMap<FsId, RequestId>,
     /// File systems between PREUNMOUNT and UNMOUNT.
     pub unmounting: HashMap<FsId, Unmounting>,
+    /// Events that nobody wanted, counted since the last entry that took the numbers along.
+    pub unwanted: BTreeMap<(FsId, EventType), u64>,
 }
 
 /// An unmount that is under way.
@@ -120,6 +124,7 @@ impl Core {
             rights: CallRights::default(),
             mounting: HashMap::new(),
             unmounting: HashMap::new(),
+            unwanted: BTreeMap::new(),
         }
     }
 
@@ -132,11 +137,15 @@ impl Core {
         out: &mut Outbox,
     ) -> Result<Lsn, DmError> {
         let entry = Entry {
-            records,
+            records: self.with_counts(records),
             reply: reply.map(|(id, outcome)| (id, proto::encode(outcome))),
         };
         self.intend(&entry);
         let lsn = self.append(&entry)?;
+        if matches!(entry.records.first(), Some(Record::EventUnwanted { .. })) {
+            // Also what was counted for a file system that is not served any more.
+            self.unwanted.clear();
+        }
         match self.model.apply(&entry) {
             Ok(effects) => self.take_effects(effects, out),
             Err(corrupt) => {
@@ -148,6 +157,38 @@ impl Core {
             self.checkpoint();
         }
         Ok(lsn)
+    }
+
+    /// The records, and before them those of the events that were dropped meanwhile: an entry for each would be dear.
+    /// What only makes the state smaller goes alone, as it may use the journal's reserve.
+    fn with_counts(&self, records: Vec<Record>) -> Vec<Record> {
+        if self.unwanted.is_empty() || records.iter().all(drains) {
+            return records;
+        }
+        self.unwanted
+            .iter()
+            .filter(|((fs, _), _)| self.model.file_system(*fs).is_ok())
+            .map(|((fs, kind), count)| Record::EventUnwanted {
+                fs: *fs,
+                kind: *kind,
+                count: *count,
+            })
+            .chain(records)
+            .collect()
+    }
+
+    /// How many events of a file system were dropped, as nobody wanted them.
+    pub fn dropped_events(&self, fs: FsId) -> Vec<(EventType, u64)> {
+        let mut counts: BTreeMap<EventType, u64> = BTreeMap::new();
+        let recorded = self.model.unwanted();
+        let fresh = self
+            .unwanted
+            .iter()
+            .map(|((fs, kind), count)| (*fs, *kind, *count));
+        for (_, kind, count) in recorded.chain(fresh).filter(|(of, ..)| *of == fs) {
+            *counts.entry(kind).or_default() += count;
+        }
+        counts.into_iter().collect()
     }
 
     /// The next worker must be able to give an answer that is recorded and was not given.

@@ -282,6 +282,7 @@ impl Engine {
                     device: self.source.user_device(fs).unwrap_or(mount.device),
                     events: self.source.events(fs),
                     list: row.list,
+                    dropped: core.dropped_events(fs),
                 })
             })
             .collect()

@@ -142,7 +142,11 @@ impl Core {
             }
         };
         match plan.value {
-            Fate::Dropped | Fate::Proceeds | Fate::Known { .. } => true,
+            Fate::Dropped => {
+                *self.unwanted.entry((new.fs, new.kind)).or_default() += 1;
+                true
+            }
+            Fate::Proceeds | Fate::Known { .. } => true,
             Fate::Queued { .. } | Fate::Waits { .. } => {
                 self.model.has_room()
                     && self.commit(plan.records, None, out) != Err(DmError::NoSpace)

@@ -107,8 +107,12 @@ pub enum Record {
     },
     /// A client process is gone for good: its kept reply goes.
     ClientGone { client: ClientId },
-    /// An event of this kind was dropped, as nobody has its disposition; counted for `dmctl status`.
-    EventUnwanted { fs: FsId, kind: EventType },
+    /// So many events of this kind were dropped, as nobody has their disposition; for `dmctl status`.
+    EventUnwanted {
+        fs: FsId,
+        kind: EventType,
+        count: u64,
+    },
     /// `dm_set_inherit`. Outlives the mount.
     InheritSet { fs: FsId, inherit: Inherit },
     /// `dm_clear_inherit`: new objects of no kind get the attribute any more.

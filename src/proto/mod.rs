@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::event::{Event, EventSet, MountBody};
+use crate::model::event::{Event, EventSet, EventType, MountBody};
 pub use crate::model::file::OpenFor;
 use crate::model::file::{AttrChange, FuseMount, Inherit, Kinds, ObjectStat, Region};
 use crate::model::handle::{FsId, Handle};
@@ -108,6 +108,8 @@ pub struct FsEntry {
     pub events: EventSet,
     /// Its event list.
     pub list: EventSet,
+    /// Events that were dropped, as no session had their disposition.
+    pub dropped: Vec<(EventType, u64)>,
 }
 
 /// What a client may ask. A library that is loaded speaks to the daemon of an upgrade: from the first release

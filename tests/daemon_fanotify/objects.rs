@@ -86,6 +86,42 @@ fn lists_of_objects_and_file_systems_are_kept() {
 }
 
 #[test]
+fn events_that_nobody_wants_are_counted() {
+    let _one = serial();
+    let _deadline = Deadline::new("events_that_nobody_wants_are_counted", 240);
+    let Some(mut service) = Service::start() else {
+        return;
+    };
+    let request = Request::SetEventList {
+        target: service.target(Handle::Fs(service.id)),
+        events: EventSet::of(&[EventType::PostCreate]),
+        mask: ALL,
+        extra_on_fs: EventSet(0),
+    };
+    assert_eq!(service.client.ask(request), Ok(Reply::Nothing));
+    let dropped = |service: &mut Service| match service.client.ask(Request::FileSystems) {
+        Ok(Reply::FileSystems(entries)) => entries[0].dropped.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(dropped(&mut service), []);
+    service.file("one");
+    service.file("two");
+    let both = [(EventType::PostCreate, 2)];
+    until("both are counted", || {
+        (dropped(&mut service) == both).then_some(())
+    });
+    // The next change takes the number into the journal.
+    let session = service.client.create_session("takes it along");
+    service.daemon.kill_worker();
+    service.daemon.status();
+    service.client.reconnect();
+    assert_eq!(dropped(&mut service), both);
+    let request = Request::DestroySession { session };
+    assert_eq!(service.client.ask(request), Ok(Reply::Nothing));
+    service.end();
+}
+
+#[test]
 fn a_destroyed_file_leaves_its_attribute() {
     let _one = serial();
     let _deadline = Deadline::new("a_destroyed_file_leaves_its_attribute", 240);

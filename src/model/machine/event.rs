@@ -103,7 +103,7 @@ impl Model {
                     },
                 }]
             }
-            Fate::Dropped => vec![Record::EventUnwanted { fs, kind }],
+            Fate::Dropped => vec![Record::EventUnwanted { fs, kind, count: 1 }],
             Fate::Proceeds | Fate::Known { .. } => Vec::new(),
         };
         Ok(Plan::new(records, fate))

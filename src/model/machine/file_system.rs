@@ -54,6 +54,18 @@ impl Model {
             .map(|((fs, kind), count)| (fs, kind, *count))
     }
 
+    pub(super) fn events_unwanted(
+        &mut self,
+        fs: FsId,
+        kind: EventType,
+        more: u64,
+    ) -> Result<(), Corrupt> {
+        self.fs_row(fs)?;
+        let count = self.unwanted.get((fs, kind)).copied().unwrap_or(0);
+        self.unwanted.insert((fs, kind), count.saturating_add(more));
+        Ok(())
+    }
+
     pub(super) fn fs_row(&self, fs: FsId) -> Result<&FileSystem, Corrupt> {
         self.file_systems
             .get(fs)

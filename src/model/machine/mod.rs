@@ -330,11 +330,7 @@ impl Model {
                 interested,
             } => self.cancel_interest_set(*session, *interested),
             Record::FsThroughFuse { fs, fuse } => self.fs_through_fuse(*fs, *fuse),
-            Record::EventUnwanted { fs, kind } => {
-                let count = self.unwanted.get((*fs, *kind)).copied().unwrap_or(0);
-                self.unwanted.insert((*fs, *kind), count.saturating_add(1));
-                Ok(())
-            }
+            Record::EventUnwanted { fs, kind, count } => self.events_unwanted(*fs, *kind, *count),
         }
     }
 
