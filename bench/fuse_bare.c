@@ -264,7 +264,8 @@ static void write_file(struct node *node, const struct fuse_write_in *in)
 static void open_directory(struct node *node)
 {
     int fd = openat(node->path, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    struct fuse_open_out out = {.fh = (uint64_t)fd};
+    struct fuse_open_out out = {.fh = (uint64_t)fd,
+                                .open_flags = FOPEN_KEEP_CACHE | FOPEN_CACHE_DIR};
     if (fd < 0)
         done(-1);
     else
