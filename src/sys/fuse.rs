@@ -165,34 +165,43 @@ fn set_capabilities(wanted: &Capabilities) -> io::Result<()> {
     Ok(())
 }
 
-fn drop_from(before: Capabilities, dropped: &[u32]) -> io::Result<()> {
-    let mut wanted = before;
-    for capability in dropped {
-        wanted[0].effective &= !(1 << capability);
-    }
-    set_capabilities(&wanted)
+thread_local! {
+    /// What the thread has when it is itself; only [`Caller`] changes it.
+    static OWN_CAPABILITIES: Cell<Option<Capabilities>> = const { Cell::new(None) };
 }
 
-/// The C library's function has no error and cannot be told from one that does nothing; a second call says
+fn own_capabilities() -> io::Result<Capabilities> {
+    if let Some(known) = OWN_CAPABILITIES.get() {
+        return Ok(known);
+    }
+    let found = capabilities()?;
+    OWN_CAPABILITIES.set(Some(found));
+    Ok(found)
+}
+
+/// Sets the user or group for files; gives the one that was. The kernel tells no error: a second call says
 /// what holds.
-fn set_fs_id(call: libc::c_long, id: u32) -> io::Result<()> {
+fn set_fs_id(call: libc::c_long, id: u32) -> io::Result<u32> {
     // SAFETY: the calls take an integer, and are for this thread only.
-    unsafe { libc::syscall(call, id) };
+    let before = unsafe { libc::syscall(call, id) };
     // SAFETY: as above; -1 is no id, so that nothing changes.
     let now = unsafe { libc::syscall(call, -1) };
     if now as u32 != id {
         return Err(io::Error::from(Errno::EPERM));
     }
-    Ok(())
+    Ok(before as u32)
 }
 
 /// While it lives this thread works on files as a caller: what it makes is his, his quota is asked, the blocks
 /// that are reserved for root are not his, and set-id bits go where they would for him. Permissions are
 /// those of root all the time: the kernel checked his before it sent the request. One at a time in a thread.
 /// The kernel then takes the whole process for one whose memory is a secret: it leaves no core dumps.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Caller {
-    before: Option<Capabilities>,
+    /// What the thread was, where it is something else now.
+    user: Option<u32>,
+    group: Option<u32>,
+    capabilities: Option<Capabilities>,
     /// It is the thread's, and must be given back by it.
     only_here: PhantomData<*const ()>,
 }
@@ -212,12 +221,8 @@ impl Caller {
     /// As root, but set-id bits go and reserved blocks are not his: for what the kernel writes for everybody, and
     /// for a root that has no such rights himself.
     pub fn enter_without_privileges() -> io::Result<Self> {
-        let before = capabilities()?;
-        let caller = Self {
-            before: Some(before),
-            only_here: PhantomData,
-        };
-        drop_from(before, &[CAP_FSETID, CAP_SYS_RESOURCE])?;
+        let mut caller = Self::default();
+        caller.drop_capabilities(&[CAP_FSETID, CAP_SYS_RESOURCE])?;
         Ok(caller)
     }
 
@@ -227,40 +232,47 @@ impl Caller {
         Self::without(uid, gid, &[CAP_SYS_RESOURCE])
     }
 
+    /// An error ends the guard, and that takes back what was done.
     fn without(uid: u32, gid: u32, dropped: &[u32]) -> io::Result<Self> {
-        let mut caller = Self {
-            before: None,
-            only_here: PhantomData,
-        };
+        let mut caller = Self::default();
         if (uid, gid) == (0, 0) {
             return Ok(caller);
         }
-        let before = capabilities()?;
-        // From here on the guard's end puts things right, also after an error.
-        caller.before = Some(before);
-        set_fs_id(libc::SYS_setfsgid, gid)?;
-        set_fs_id(libc::SYS_setfsuid, uid)?;
+        caller.group = Some(set_fs_id(libc::SYS_setfsgid, gid)?);
         if uid != 0 {
-            // The change of the user took the rights on files from the effective set.
-            drop_from(before, dropped)?;
+            // Known before the change of the user takes the rights on files from the effective set.
+            own_capabilities()?;
+            caller.user = Some(set_fs_id(libc::SYS_setfsuid, uid)?);
+            caller.drop_capabilities(dropped)?;
         }
         Ok(caller)
+    }
+
+    fn drop_capabilities(&mut self, dropped: &[u32]) -> io::Result<()> {
+        let before = own_capabilities()?;
+        let mut wanted = before;
+        for capability in dropped {
+            wanted[0].effective &= !(1 << capability);
+        }
+        self.capabilities = Some(before);
+        set_capabilities(&wanted)
+    }
+
+    fn leave(&self) -> io::Result<()> {
+        if let Some(user) = self.user {
+            set_fs_id(libc::SYS_setfsuid, user)?;
+        }
+        if let Some(group) = self.group {
+            set_fs_id(libc::SYS_setfsgid, group)?;
+        }
+        self.capabilities.as_ref().map_or(Ok(()), set_capabilities)
     }
 }
 
 impl Drop for Caller {
     fn drop(&mut self) {
-        let Some(before) = self.before else {
-            return;
-        };
-        let back = set_fs_id(libc::SYS_setfsuid, nix::unistd::geteuid().as_raw())
-            .and(set_fs_id(
-                libc::SYS_setfsgid,
-                nix::unistd::getegid().as_raw(),
-            ))
-            .and(set_capabilities(&before));
         // Going back to what a thread was is always allowed. One that could not must not serve others.
-        if back.is_err() {
+        if self.leave().is_err() {
             std::process::abort();
         }
     }
@@ -338,6 +350,11 @@ mod tests {
             (Caller::enter, 0, 0o6777),
             (Caller::enter_to_create, 0, 0o6777),
         ];
+        set().expect("chmod");
+        let caller = Caller::enter_without_privileges().expect("enter");
+        write();
+        drop(caller);
+        assert_eq!(mode(), 0o777);
         for (enter, uid, expected) in cases {
             set().expect("chmod");
             let caller = enter(uid, 4712).expect("enter");
