@@ -121,7 +121,9 @@ pub fn backing_close(channel: BorrowedFd<'_>, id: i32) -> io::Result<()> {
 }
 
 const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
+const CAP_FOWNER: u32 = 3;
 const CAP_FSETID: u32 = 4;
+const CAP_LINUX_IMMUTABLE: u32 = 9;
 const CAP_SYS_RESOURCE: u32 = 24;
 
 #[repr(C)]
@@ -230,6 +232,17 @@ impl Caller {
     /// stays, and groups that he has beside `gid` are not known here.
     pub fn enter_to_create(uid: u32, gid: u32) -> io::Result<Self> {
         Self::without(uid, gid, &[CAP_SYS_RESOURCE])
+    }
+
+    /// For what changes flags of inodes: kernels before 5.13 do not check whether the caller may.
+    pub fn enter_to_set_flags(uid: u32, gid: u32) -> io::Result<Self> {
+        let checked = [
+            CAP_FOWNER,
+            CAP_FSETID,
+            CAP_LINUX_IMMUTABLE,
+            CAP_SYS_RESOURCE,
+        ];
+        Self::without(uid, gid, &checked)
     }
 
     /// An error ends the guard, and that takes back what was done.

@@ -247,6 +247,7 @@ fn flag(name: &str) -> i32 {
         "RDWR" => libc::O_RDWR,
         "TRUNC" => libc::O_TRUNC,
         "CREAT" => libc::O_CREAT,
+        "EXCL" => libc::O_EXCL,
         "APPEND" => libc::O_APPEND,
         "NONBLOCK" => libc::O_NONBLOCK,
         "DIRECT" => libc::O_DIRECT,

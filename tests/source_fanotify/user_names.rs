@@ -80,6 +80,15 @@ pub fn act(words: &[&str]) -> Done {
                 libc::setresgid(number(2) as u32, number(2) as u32, number(2) as u32);
                 libc::setresuid(number(1) as u32, number(1) as u32, number(1) as u32)
             }
+            // tmpfile DIR: a file without a name, open; name FD PATH: gives it one
+            "tmpfile" => libc::open(text(1).as_ptr(), libc::O_TMPFILE | libc::O_RDWR, 0o600),
+            "name" => libc::linkat(
+                number(1) as i32,
+                c"".as_ptr(),
+                libc::AT_FDCWD,
+                text(2).as_ptr(),
+                libc::AT_EMPTY_PATH,
+            ),
             "umask" => libc::umask(octal(1)) as i32,
             "chdir" => libc::chdir(text(1).as_ptr()),
             "links" => return see(|found| found.st_nlink as i64),

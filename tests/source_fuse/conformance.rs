@@ -41,6 +41,10 @@ fn on_each_way(seconds: u64, test: impl Fn(&Rig)) {
     }
     let _one = serial();
     let _deadline = Deadline::new(seconds);
+    for kind in ["tmpfs", "overlay"] {
+        eprintln!("on {kind}");
+        test(&Rig::new(kind));
+    }
     eprintln!("on xfs with data=cached");
     test(&Rig::with(LoopFs::new("xfs"), true));
 }

@@ -1,6 +1,7 @@
 //! Events of operations on names: their fields, their order, ABORT, and what failed.
 
 use dmapi::model::{Answer, EventType};
+use dmapi::source::EventSource;
 use nix::libc;
 
 use super::rig::{Rig, Seen, eventually, names, on_each_kind, on_xfs};
@@ -331,5 +332,152 @@ fn a_new_object_inherits_before_it_is_told_of() {
             seen[..],
             [(root, dir, DIR | 0o755), (dir, link, libc::S_IFLNK | 0o777)]
         );
+    });
+}
+
+#[test]
+fn a_file_that_an_open_makes_is_told_of() {
+    on_each_kind(90, |rig| {
+        rig.list(&[Create, PostCreate, Link, PostLink]);
+        let mut user = User::new();
+        let root = Some(rig.mount.root_handle());
+        let mode = FILE | 0o644;
+        let (before, after) = pair(&rig, &mut user, "open {}/f CREAT|EXCL|RDWR");
+        let file = Some(rig.handle("f"));
+        assert_eq!((before.kind, after.kind), (Create, PostCreate));
+        assert_eq!(before.body, names(mode, root, None, "f", "", 0));
+        assert_eq!(after.body, names(mode, root, file, "f", "", 0));
+        let before = asked(&rig, &mut user, "open {}/g CREAT|WRONLY");
+        rig.answer(&before, Answer::Abort(libc::EROFS));
+        user.wait().failed(libc::EROFS);
+        assert_eq!(rig.sink.next().names().retcode, libc::EROFS);
+        assert!(!rig.private("g").exists());
+        // What is there is opened without events.
+        let fd = does(&rig, &mut user, "open {}/f CREAT|RDWR");
+        assert_eq!(user.get(&format!("pwrite {fd} 0 100")).ok(), 100);
+        user.get(&format!("pread {fd} 0 100")).is_right(100);
+        rig.is_quiet();
+        // One without a name makes none until it gets one.
+        let fd = does(&rig, &mut user, "tmpfile {}");
+        rig.is_quiet();
+        let (before, after) = pair(&rig, &mut user, &format!("name {fd} {{}}/named"));
+        let named = Some(rig.handle("named"));
+        assert_eq!((before.kind, after.kind), (Link, PostLink));
+        assert_eq!(before.body, names(0, root, named, "named", "", 0));
+        user.get(&format!("close {fd}")).ok();
+        assert_eq!(does(&rig, &mut user, "links {}/named"), 1);
+        assert!(rig.sink.destroyed().is_empty());
+        let fd = does(&rig, &mut user, "tmpfile {}");
+        user.get(&format!("close {fd}")).ok();
+        eventually("what never had a name is gone", || {
+            rig.sink.destroyed().len() == 1
+        });
+    });
+}
+
+#[test]
+fn open_files_end_when_they_are_closed() {
+    on_each_kind(90, |rig| {
+        let file = rig.file("f", 1000);
+        let mut user = User::new();
+        let fd = does(&rig, &mut user, "open {}/f RDWR");
+        rig.list_of(file, &[Destroy]);
+        does(&rig, &mut user, "unlink {}/f");
+        user.get(&format!("pread {fd} 0 1000")).is_right(1000);
+        assert_eq!(user.get(&format!("pwrite {fd} 1000 50")).ok(), 50);
+        assert!(rig.sink.destroyed().is_empty());
+        user.get(&format!("close {fd}")).ok();
+        eventually("it is gone", || rig.sink.destroyed() == [(file, true)]);
+    });
+}
+
+#[test]
+fn without_room_the_application_is_asked_first() {
+    if !super::common::is_root() {
+        return;
+    }
+    let _one = super::rig::serial();
+    let _deadline = super::rig::Deadline::new(90);
+    let fs = super::common::LoopFs::with("ext4", &["-N", "64"]);
+    let rig = Rig::with(fs, false);
+    let mut user = User::new();
+    let mut filler = 0;
+    while std::fs::File::create(rig.private(&format!("filler{filler}"))).is_ok() {
+        filler += 1;
+    }
+    rig.list(&[EventType::NoSpace, PostCreate]);
+    let event = asked(&rig, &mut user, "mkdir {}/d 755");
+    assert_eq!(event.kind, EventType::NoSpace);
+    let fs = dmapi::model::Handle::Fs(rig.mount.fs);
+    assert_eq!(event.names().handle1, Some(fs));
+    // In vain: it is asked again.
+    rig.answer(&event, Answer::Continue);
+    let event = rig.sink.next();
+    assert_eq!(event.kind, EventType::NoSpace);
+    std::fs::remove_file(rig.private("filler0")).expect("unlink");
+    rig.answer(&event, Answer::Continue);
+    user.wait().ok();
+    assert_eq!(rig.pass(PostCreate).names().retcode, 0);
+    let event = asked(&rig, &mut user, "mknod {}/f 100600 0");
+    rig.answer(&event, Answer::Abort(libc::EDQUOT));
+    user.wait().failed(libc::EDQUOT);
+    assert_eq!(rig.pass(PostCreate).names().retcode, libc::EDQUOT);
+    rig.list(&[]);
+    user.get(&line(&rig, "mknod {}/f 100600 0"))
+        .failed(libc::ENOSPC);
+    rig.is_quiet();
+}
+
+#[test]
+fn the_event_of_a_killed_user_is_withdrawn() {
+    on_xfs(60, |rig| {
+        rig.list(&[Create, PostCreate]);
+        let mut user = User::new();
+        let event = asked(&rig, &mut user, "mkdir {}/d 755");
+        user.kill();
+        let serial = event.serial.expect("a serial");
+        eventually("it is withdrawn", || rig.sink.withdrawn() == [serial]);
+        // A late answer does no harm, and the directory can be used.
+        rig.source.answer(serial, Answer::Continue);
+        let mut user = User::new();
+        let (_, after) = pair(&rig, &mut user, "mkdir {}/d 755");
+        assert_eq!(after.names().retcode, 0);
+        rig.is_quiet();
+    });
+}
+
+#[test]
+fn an_object_is_found_by_its_number_alone() {
+    on_each_kind(90, |mut rig| {
+        use std::os::fd::AsFd;
+        std::fs::create_dir(rig.private("d")).expect("a directory");
+        rig.file("d/f", 100);
+        let path = rig.join("d/f");
+        let handle = {
+            let file = std::fs::File::open(&path).expect("it opens");
+            dmapi::sys::handle::name_to_handle(file.as_fd()).expect("a handle")
+        };
+        rig.next_worker();
+        let forget = |rig: &Rig, parent: u64, name: &[u8]| {
+            let kept = rig.arena.kept();
+            let role = dmapi::source::arena::Role::FUSE;
+            let channel = kept.iter().find(|one| one.role == role).expect("kept");
+            let notice = dmapi::source::fuse::wire::Notice::inval_entry(parent, name);
+            dmapi::sys::process::with_borrowed(channel.fd, |fd| {
+                dmapi::sys::fuse::notify(fd, notice.code, &[&notice.body])
+            })
+            .expect("the kernel hears it");
+        };
+        let inode = nix::sys::stat::stat(&rig.private("d"))
+            .expect("stat")
+            .st_ino;
+        forget(&rig, inode, b"f");
+        forget(&rig, 1, b"d");
+        let root = std::fs::File::open(&rig.point).expect("the root");
+        let opened = dmapi::sys::handle::open_by_handle(root.as_fd(), &handle, libc::O_RDONLY);
+        let file = std::fs::File::from(opened.expect("it is found"));
+        assert_eq!(file.metadata().expect("stat").len(), 100);
+        std::fs::remove_file(&path).expect("unlink");
+        drop(file);
     });
 }
