@@ -37,12 +37,17 @@ pub fn private_copy(dir: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 /// Makes the copy's own flags fit for a daemon: writable even if users' mount is not, no access times,
 /// no devices. In a user namespace some flags cannot be changed: they stay.
 pub fn set_private_flags(tree: BorrowedFd<'_>) -> io::Result<()> {
+    set_flags(tree, MOUNT_ATTR_NOATIME, MOUNT_ATTR_ATIME)
+}
+
+/// The same, but access times move as on the mount that it is a copy of: users read through it.
+pub fn set_private_flags_for_users(tree: BorrowedFd<'_>) -> io::Result<()> {
+    set_flags(tree, 0, 0)
+}
+
+fn set_flags(tree: BorrowedFd<'_>, set: u64, clear: u64) -> io::Result<()> {
     let guarded = MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID;
-    let all = change_flags(
-        tree,
-        MOUNT_ATTR_NOATIME | guarded,
-        MOUNT_ATTR_ATIME | MOUNT_ATTR_RDONLY,
-    );
+    let all = change_flags(tree, set | guarded, clear | MOUNT_ATTR_RDONLY);
     match all {
         Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
             // Locked: it is read only for everybody here.

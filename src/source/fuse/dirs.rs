@@ -84,7 +84,7 @@ impl Stream {
 impl Connection {
     /// A readable descriptor of a directory.
     fn open_dir(&self, node: &Node) -> Result<OwnedFd, Stop> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOATIME | OFlag::O_CLOEXEC;
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         Ok(openat(self.look(node)?, c".", flags, Mode::empty())?)
     }
 

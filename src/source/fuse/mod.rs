@@ -103,7 +103,7 @@ fn parts(attach: Attach) -> Result<Parts, DmError> {
     let fuse = attach.fuse.ok_or(DmError::Invalid)?;
     let dir = mount::root_of(attach.dir.as_fd())?;
     let tree = mount::private_copy(dir.as_fd())?;
-    mount::set_private_flags(tree.as_fd())?;
+    mount::set_private_flags_for_users(tree.as_fd())?;
     let root = mount::root_of(tree.as_fd())?;
     Ok(Parts {
         channel: fuse.channel,

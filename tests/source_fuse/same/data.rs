@@ -28,6 +28,7 @@ impl Checks {
         self.copies();
         self.flags();
         self.programs();
+        self.more();
         self.limits();
     }
 
@@ -257,6 +258,17 @@ impl Checks {
         // SAFETY: the mapping is ours.
         let synced = unsafe { libc::msync(base, BYTES, libc::MS_SYNC) };
         self.say("synced", synced);
+        let times = || {
+            let found = file.metadata().expect("stat");
+            (found.mtime(), found.mtime_nsec(), found.ctime_nsec())
+        };
+        let before = times();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        // SAFETY: as above.
+        unsafe { byte(1).write_volatile(0xdd) };
+        // SAFETY: as above.
+        let synced = unsafe { libc::msync(base, BYTES, libc::MS_SYNC) };
+        self.say("times move", (synced, times() != before));
         self.say("written", plain(file.write_at(b"\x77", 5001)));
         // SAFETY: it is mapped.
         self.say("seen", unsafe { byte(5001).read_volatile() });
@@ -340,6 +352,57 @@ impl Checks {
         std::fs::set_permissions(self.at("script"), mode).expect("chmod");
         let status = Command::new(self.at("script")).status();
         self.say("script", plain(status).map(|status| status.code()));
+    }
+
+    /// What file systems themselves do in different ways.
+    fn more(&self) {
+        let file = self.file("more", 10_000);
+        let atime = || {
+            let found = self.at("more").metadata().expect("stat");
+            (found.atime(), found.atime_nsec())
+        };
+        let before = atime();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        drop(self.bytes("more"));
+        self.say("reading moves atime", atime() != before);
+        let to = self.file("clone", 0);
+        // SAFETY: two descriptors.
+        let cloned = unsafe { libc::ioctl(to.as_raw_fd(), 0x4004_9409, file.as_raw_fd()) };
+        self.say("clone", (cloned, nix::errno::Errno::last_raw()));
+        let set = |flags: libc::c_int| {
+            // SAFETY: the kernel reads four bytes.
+            unsafe { libc::ioctl(file.as_raw_fd(), libc::FS_IOC_SETFLAGS, &flags) }
+        };
+        self.say("append only", set(APPEND));
+        let append = self.open("more", libc::O_WRONLY | libc::O_APPEND);
+        let append = append.map(|mut file| plain(file.write(b"x")));
+        self.say("append to append-only", append);
+        self.say(
+            "write to append-only",
+            self.open("more", libc::O_WRONLY).map(drop),
+        );
+        self.say("no flag", set(0));
+        // SAFETY: a descriptor and an integer.
+        let lease = unsafe { libc::fcntl(to.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK) };
+        self.say("lease", (lease, nix::errno::Errno::last_raw()));
+        drop(to);
+        let direct = self.open("more", libc::O_RDONLY | libc::O_DIRECT);
+        let direct = direct.map(|file| plain(file.read_at(&mut [0; 100], 7)).is_ok());
+        self.say("misaligned", direct);
+        let synced = self.open("more", libc::O_WRONLY | libc::O_SYNC);
+        self.say("sync", synced.map(|file| plain(file.write_at(b"x", 0))));
+        let inodes = std::fs::read_dir(&self.dir)
+            .expect("it is read")
+            .all(|entry| {
+                use std::os::unix::fs::DirEntryExt;
+                let entry = entry.expect("an entry");
+                entry.ino() == entry.path().symlink_metadata().expect("stat").ino()
+            });
+        self.say("numbers of entries", inodes);
+        let change = |mode| of(fallocate(&file, mode, 4096, 4096));
+        self.say("collapse", change(FallocateFlags::FALLOC_FL_COLLAPSE_RANGE));
+        self.say("insert", change(FallocateFlags::FALLOC_FL_INSERT_RANGE));
+        self.say("size after that", file.metadata().expect("stat").len());
     }
 
     /// The last: the limit stays.
