@@ -48,7 +48,8 @@ const SLEEP_MS_MAX: u64 = 500;
 const RUNNING: &str = "running";
 const PAGE_BYTES: usize = 4096;
 
-const UNKNOWN: Call = Call {
+/// Nothing is known of it.
+pub const UNKNOWN: Call = Call {
     number: None,
     hash: 0,
 };
@@ -98,7 +99,7 @@ pub fn call_now(tid: u32) -> Call {
 
 /// How many reads and writes a thread has finished: a call that is in the same place with the same arguments and
 /// the same counts is the same call.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Done {
     reads: u64,
     writes: u64,

@@ -322,6 +322,41 @@ fn act(words: &[&str]) -> Done {
             ))),
             // mmap FD OFFSET LENGTH PROT FLAGS: maps, looks if it may read, keeps it mapped
             "mmap" => map(words),
+            // store ADDRESS LENGTH PATTERN-OFFSET, load the same: through a mapping
+            "store" => {
+                let bytes = super::user::patterns(number(3) as u64, number(2) as usize);
+                let to = number(1) as usize as *mut u8;
+                std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len());
+                plain(number(2))
+            }
+            "load" => {
+                let from = number(1) as usize as *const u8;
+                let bytes = std::slice::from_raw_parts(from, number(2) as usize);
+                compared(number(2), bytes, number(3) as u64)
+            }
+            // map FD OFFSET LENGTH PROT FLAGS: without looking
+            "map" => plain(libc::mmap(
+                std::ptr::null_mut(),
+                number(3) as usize,
+                number(4) as i32,
+                number(5) as i32,
+                fd(1),
+                number(2),
+            ) as i64),
+            // handle: SIGUSR1 from now on, without restarting calls
+            "handle" => {
+                let mut action: libc::sigaction = std::mem::zeroed();
+                let handler: extern "C" fn(libc::c_int) = nothing;
+                action.sa_sigaction = handler as usize;
+                plain(i64::from(libc::sigaction(
+                    libc::SIGUSR1,
+                    &action,
+                    std::ptr::null_mut(),
+                )))
+            }
+            // lseek FD OFFSET WHENCE
+            "lseek" => plain(libc::lseek(fd(1), number(2), number(3) as i32)),
+            "fsync" => plain(i64::from(libc::fsync(fd(1)))),
             "munmap" => plain(i64::from(libc::munmap(
                 number(1) as usize as *mut libc::c_void,
                 number(2) as usize,
@@ -383,6 +418,8 @@ fn act(words: &[&str]) -> Done {
         }
     }
 }
+
+extern "C" fn nothing(_: libc::c_int) {}
 
 fn map(words: &[&str]) -> Done {
     let number = |index: usize| words[index].parse::<i64>().expect("a number");

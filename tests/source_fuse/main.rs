@@ -2,6 +2,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod data;
 mod conformance;
 mod dirs;
 mod names;

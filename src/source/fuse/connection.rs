@@ -14,6 +14,7 @@ use super::hold::Held;
 use super::invalidate::Invalidator;
 use super::node::{Node, Nodes, ROOT};
 use super::owed::Answered;
+use super::same::SameCalls;
 use super::serve::{Stop, Task};
 use super::skip::{Skip, Skipped};
 use super::start::IO_BYTES_MAX;
@@ -56,6 +57,8 @@ pub struct Connection {
     pub invalidator: Invalidator,
     /// Calls whose event was answered.
     pub(super) answered_calls: Answered,
+    /// Requests that wait with another of their call.
+    pub(super) same_calls: SameCalls,
     /// Changes of a file go one after the other.
     pub(super) change_locks: Vec<Mutex<()>>,
     /// What a test leaves out.
@@ -175,6 +178,7 @@ impl Connection {
             held: Held::default(),
             invalidator,
             answered_calls: Answered::default(),
+            same_calls: SameCalls::default(),
             change_locks: (0..STRIPES).map(|_| Mutex::default()).collect(),
             skipped: Skipped::default(),
             streams: Streams::default(),

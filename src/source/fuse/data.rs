@@ -24,7 +24,6 @@ use super::table::{OpenFile, Way};
 use super::wire::{Op, reply};
 use crate::fs::{stat, state};
 use crate::model::{EventType, OpenFor};
-use crate::source::call;
 use crate::source::judge::Access;
 use crate::sys::fuse::Caller;
 
@@ -32,6 +31,8 @@ use crate::sys::fuse::Caller;
 /// asked again as they were.
 const PAGE_BYTES: u32 = 4096;
 
+/// So often a READ of the same pages is refused: the kernel gives up after two.
+const REFUSALS_MAX: u32 = 8;
 /// A copy takes a thread as long as it lasts; the caller asks again for what is left.
 const COPY_BYTES_MAX: u64 = 128 << 20;
 
@@ -123,11 +124,7 @@ impl Connection {
     }
 
     fn is_known_call(&self, task: &Task<'_>, file: &Guarded<'_>) -> bool {
-        if task.passed.has(EventType::Read) {
-            return true;
-        }
-        let call = call::call_now(task.request.pid);
-        call.number.is_some() && self.was_answered(task, file, EventType::Read, call.hash)
+        task.passed.has(EventType::Read) || self.was_answered(task, file, EventType::Read)
     }
 
     fn send_data(
@@ -165,13 +162,14 @@ impl Connection {
         let fd = steady.backing.as_fd();
         let state = self.guarding(&node)?;
         let length = task.request.data.len() as u64;
-        if let Some(file) = Self::guarded(&node, &state, || Self::size_of(fd))? {
-            self.ask_to_write(task, &file, offset, length)?;
+        let guarded = Self::guarded(&node, &state, || Self::size_of(fd))?;
+        if let Some(file) = &guarded {
+            self.ask_to_write(task, file, offset, length)?;
         }
         let written = {
             // What a mapping stored is written by nobody in particular.
             let _caller = match from_cache {
-                true => None,
+                true => heed_refusal(task).map(|()| None)?,
                 false => Some(caller(task, kill_suidgid)?),
             };
             write_all(fd, &task.request.data, offset)?
@@ -181,6 +179,10 @@ impl Connection {
         }
         self.changed(&node, fd)?;
         self.reply(task.request.reply_to(), Ok(&reply::written(written)));
+        if guarded.is_some_and(|file| file.is_for_reading(offset, length)) {
+            // The kernel has the pages now; who reads them is to be seen.
+            self.invalidator.pages_later(node.id);
+        }
         Err(Stop::Silent)
     }
 
@@ -206,7 +208,10 @@ impl Connection {
             .map_err(Stop::from)
             .and_then(|stat| match stat.ctime == file.ctime {
                 true => Ok(()),
-                false => self.changed(node, backing.as_fd()),
+                false => {
+                    self.invalidator.attributes(node.id);
+                    self.changed(node, backing.as_fd())
+                }
             });
         if heeded.is_err() {
             tracing::warn!(node = node.id, "users may be shown an old ctime");
@@ -350,8 +355,17 @@ impl Connection {
     }
 }
 
+/// An application refused to make room.
+fn heed_refusal(task: &Task<'_>) -> Result<(), Stop> {
+    match task.aborted {
+        Some((EventType::NoSpace, errno)) => Err(Stop::Errno(errno)),
+        _ => Ok(()),
+    }
+}
+
 /// This thread works as the caller of the request.
 fn caller(task: &Task<'_>, kill_suidgid: bool) -> Result<Caller, Stop> {
+    heed_refusal(task)?;
     let request = &task.request;
     Ok(match (request.uid, kill_suidgid) {
         (0, true) => Caller::enter_without_privileges()?,
@@ -360,15 +374,20 @@ fn caller(task: &Task<'_>, kill_suidgid: bool) -> Result<Caller, Stop> {
 }
 
 /// A READ of more than one page of guarded bytes is refused: the kernel then asks for the page that the user touched,
-/// and for no other. One that comes again as it was is a page of that size.
+/// and for no other. One that comes again and again as it was is a page of that size.
 fn refuse_many(node: &Node, offset: u64, size: u32) -> Result<(), Stop> {
     let mut inner = node.lock();
-    if inner.refused.take() == Some((offset, size)) {
-        return Ok(());
-    }
-    inner.refused = Some((offset, size));
+    let times = match inner.refused {
+        Some((range, times)) if range == (offset, size) => times + 1,
+        _ => 1,
+    };
+    inner.refused = Some(((offset, size), times));
     inner.has_refused = true;
-    Err(Stop::Errno(libc::EIO))
+    tracing::trace!(node = node.id, offset, size, times, "refused");
+    match times {
+        ..=REFUSALS_MAX => Err(Stop::Errno(libc::EIO)),
+        _ => Ok(()),
+    }
 }
 
 /// Fills the buffer as far as the file has bytes.

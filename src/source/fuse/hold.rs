@@ -1,6 +1,6 @@
 //! Requests that wait for the answer to an event.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::connection::Connection;
@@ -23,6 +23,8 @@ pub struct Held {
 struct Lists {
     tasks: HashMap<Serial, Task<'static>>,
     serials: HashMap<u64, Serial>,
+    /// Those whose event is just being queued: they can be answered, but not be withdrawn yet.
+    fresh: HashSet<Serial>,
 }
 
 impl Held {
@@ -34,6 +36,17 @@ impl Held {
         let mut lists = self.lock();
         lists.serials.insert(task.request.unique, serial);
         lists.tasks.insert(serial, task);
+    }
+
+    /// As [`Self::put`], before the event is queued.
+    fn put_fresh(&self, serial: Serial, task: Task<'static>) {
+        self.lock().fresh.insert(serial);
+        self.put(serial, task);
+    }
+
+    /// The event is queued.
+    fn is_queued(&self, serial: Serial) {
+        self.lock().fresh.remove(&serial);
     }
 
     fn take(&self, serial: Serial) -> Option<Task<'static>> {
@@ -57,6 +70,9 @@ impl Held {
     fn find(&self, unique: u64) -> Option<(Serial, u32)> {
         let lists = self.lock();
         let serial = *lists.serials.get(&unique)?;
+        if lists.fresh.contains(&serial) {
+            return None;
+        }
         Some((serial, lists.tasks.get(&serial)?.request.pid))
     }
 
@@ -65,9 +81,10 @@ impl Held {
         let waiting: Vec<(Serial, u32, Option<u64>)> = {
             let lists = self.lock();
             let each = lists.tasks.iter();
+            let each = each.filter(|(serial, _)| !lists.fresh.contains(serial));
             each.map(|(serial, task)| {
                 // Readahead: the kernel lets the thread go without a word.
-                let call = matches!(task.request.op, Op::Read { .. }).then_some(task.call);
+                let call = matches!(task.request.op, Op::Read { .. }).then_some(task.call.hash);
                 (*serial, task.request.pid, call)
             })
             .collect()
@@ -84,28 +101,41 @@ impl Held {
 
 impl Connection {
     /// Queues the event; the request goes on when it is answered.
-    pub(super) fn hold(&self, mut task: Task<'static>, owed: Owed) {
+    pub(super) fn hold(&self, task: Task<'static>, owed: Owed) {
+        // The kernel may have cut one call into several requests, and sent them all.
+        if let Some(task) = self.same_calls.join(task, owed.call) {
+            self.hold_first(task, owed);
+        }
+    }
+
+    fn hold_first(&self, mut task: Task<'static>, owed: Owed) {
         let unique = task.request.unique;
-        let pid = task.request.pid;
+        // Of the thread, if its process cannot be told (it is in another namespace).
+        let pid = match call::process_of(task.request.pid) {
+            0 => task.request.pid,
+            process => process,
+        };
         let row = task
             .row
             .or_else(|| self.table.add_request(unique, pid, realtime_ms()));
         let Some(row) = row else {
             tracing::error!("too many requests wait for answers; one was refused");
-            return self.finish(&task, Err(libc::ENOMEM));
+            return self.finish_all(task, libc::ENOMEM);
         };
         task.row = Some(row);
         task.note_changes(owed.kind, owed.changes);
         let serial = self
             .table
             .set_queued(row, self.next_count(), owed.kind, owed.changes);
+        // There to be answered before anybody knows of it.
+        self.note_held(&task, 1);
+        self.held.put_fresh(serial, task);
         self.sink()
             .queue(self.fs(), owed.kind, owed.body, Some(serial), pid);
-        // Not before it is queued: one that is interrupted must be there to be withdrawn.
-        self.wait_for_answer(serial, row, task);
+        self.held.is_queued(serial);
     }
 
-    /// The event is queued. Its answer may be here already.
+    /// The event was queued by an earlier worker. Its answer may be here already.
     fn wait_for_answer(&self, serial: Serial, row: usize, task: Task<'static>) {
         self.note_held(&task, 1);
         self.held.put(serial, task);
@@ -150,14 +180,27 @@ impl Connection {
 
     fn go_on(&self, mut task: Task<'static>, kind: Option<EventType>, answer: Answer) {
         self.note_held(&task, -1);
-        let Some(kind) = kind else {
-            return self.again(task);
-        };
-        match answer {
-            Answer::Continue | Answer::DontCare => task.passed.0 |= kind.bit(),
-            Answer::Abort(errno) => task.aborted = Some((kind, errno)),
+        let changes = kind.and_then(|kind| task.changes_of(kind));
+        if let (Some(call), Some(changes), Answer::Continue) = (task.leads, changes, answer) {
+            // For those of its requests that come after the next line.
+            self.answered_calls.note(call, changes);
         }
-        self.again(task);
+        let others = self.same_calls.leave(&mut task);
+        for mut task in std::iter::once(task).chain(others) {
+            if let Some(kind) = kind {
+                task.note_changes(kind, changes.unwrap_or(0));
+                task.heed(kind, answer);
+            }
+            self.again(task);
+        }
+    }
+
+    /// Ends a request, and the others of its call.
+    fn finish_all(&self, mut task: Task<'static>, errno: i32) {
+        let others = self.same_calls.leave(&mut task);
+        std::iter::once(task)
+            .chain(others)
+            .for_each(|task| self.finish(&task, Err(errno)));
     }
 
     /// The engine is about to record the answer.
@@ -173,7 +216,7 @@ impl Connection {
             return false;
         };
         self.note_held(&task, -1);
-        self.finish(&task, Err(libc::EAGAIN));
+        self.finish_all(task, libc::EAGAIN);
         true
     }
 
@@ -204,7 +247,7 @@ impl Connection {
             return false;
         };
         self.note_held(&task, -1);
-        self.finish(&task, Err(errno));
+        self.finish_all(task, errno);
         self.sink().withdraw(serial);
         true
     }
@@ -227,7 +270,7 @@ impl Connection {
         task.aux = pending.aux;
         if let Some(kind) = pending.kind {
             task.note_changes(kind, pending.changes);
-            task.call = call::call_now(task.request.pid).hash;
+            task.call = call::call_now(task.request.pid);
         }
         let Pending { serial, kind, .. } = pending;
         match (serial, pending.intended) {
@@ -236,11 +279,11 @@ impl Connection {
                 self.wait_for_answer(serial, pending.row, task);
                 return None;
             }
-            (Some(_), Some(answer)) => match (answer, kind) {
-                (Answer::Abort(errno), Some(kind)) => task.aborted = Some((kind, errno)),
-                (_, Some(kind)) => task.passed.0 |= kind.bit(),
-                (_, None) => {}
-            },
+            (Some(_), Some(answer)) => {
+                if let Some(kind) = kind {
+                    task.heed(kind, answer);
+                }
+            }
             // The event was never recorded.
             (Some(_), None) => {}
         }
@@ -268,6 +311,7 @@ impl Connection {
                 retcode: 0,
             }),
             changes: 0,
+            call: None,
         }
     }
 }

@@ -25,6 +25,7 @@ mod open;
 mod owed;
 mod post;
 mod rename;
+mod same;
 mod seek;
 mod serve;
 #[doc(hidden)]

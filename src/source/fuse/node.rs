@@ -64,8 +64,8 @@ pub struct Inner {
     pub waiting: Vec<Task<'static>>,
     /// READs of several pages were refused, so pages may be marked as failed.
     pub has_refused: bool,
-    /// The last of them: one that comes again as it was is served.
-    pub refused: Option<(u64, u32)>,
+    /// The last of them, and how often.
+    pub refused: Option<((u64, u32), u32)>,
     /// Somebody was told of it (DEBUT).
     pub is_known: bool,
 }

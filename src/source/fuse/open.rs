@@ -297,8 +297,9 @@ impl Connection {
             self.table.set_backing(row, None);
         }
         backing.give_up();
-        // The row of an object without names keeps that; it goes with the object.
-        if !inner.is_ended {
+        // The row of an object without names keeps that, and goes with the object.
+        let object = inner.row.and_then(|row| self.table.object(row));
+        if object.is_none_or(|object| object.ended.is_none() && !object.is_ended) {
             self.drop_row(inner);
         }
         tracing::trace!(node = node.id, "closed");

@@ -8,46 +8,39 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::connection::Connection;
 use super::node::Node;
+use super::same::CallId;
 use super::serve::{Owed, Stop, Task};
 use crate::fs::{ObjectState, stat};
 use crate::model::file::READ_FLAGS;
 use crate::model::{EventBody, EventType};
-use crate::source::call::{self, Done, FileId};
+use crate::source::call::{self, Call, FileId};
 use crate::source::judge::{self, Access, Operation, WRITE, Wanted};
 
 /// Callers whose answered event is remembered.
 const CALLERS_MAX: usize = 1024;
 
-/// Calls whose event was answered with CONTINUE while the regions stayed, by thread.
+/// Calls whose event was answered with CONTINUE while the regions stayed, by thread; and the punch counter then.
 #[derive(Debug, Default)]
 pub struct Answered {
-    calls: Mutex<HashMap<u32, AnsweredCall>>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct AnsweredCall {
-    node: u64,
-    kind: EventType,
-    changes: u32,
-    call: u64,
-    done: Done,
+    calls: Mutex<HashMap<u32, (CallId, u32)>>,
 }
 
 impl Answered {
-    fn lock(&self) -> MutexGuard<'_, HashMap<u32, AnsweredCall>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u32, (CallId, u32)>> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn note(&self, thread: u32, call: AnsweredCall) {
+    /// It was answered with CONTINUE at that punch counter.
+    pub fn note(&self, call: CallId, changes: u32) {
         let mut calls = self.lock();
-        if calls.len() >= CALLERS_MAX && !calls.contains_key(&thread) {
+        if calls.len() >= CALLERS_MAX && !calls.contains_key(&call.thread) {
             calls.clear();
         }
-        calls.insert(thread, call);
+        calls.insert(call.thread, (call, changes));
     }
 
-    fn of(&self, thread: u32) -> Option<AnsweredCall> {
-        self.lock().get(&thread).copied()
+    fn has(&self, call: CallId, changes: u32) -> bool {
+        self.lock().get(&call.thread) == Some(&(call, changes))
     }
 }
 
@@ -63,6 +56,11 @@ impl Guarded<'_> {
     /// Does a byte of the range lie in a region for reading?
     pub fn reads(&self, offset: u64, length: u64) -> bool {
         offset < self.size && self.meets(READ_FLAGS, offset, length)
+    }
+
+    /// The same, also behind the end.
+    pub fn is_for_reading(&self, offset: u64, length: u64) -> bool {
+        self.meets(READ_FLAGS, offset, length)
     }
 
     fn meets(&self, flags: u32, offset: u64, length: u64) -> bool {
@@ -146,7 +144,7 @@ impl Connection {
     /// request's own bytes.
     fn caller(&self, task: &mut Task<'_>, file: &Guarded<'_>, own: Operation) -> Operation {
         let call = call::call_of(task.request.pid);
-        task.call = call.hash;
+        task.call = call;
         let id = FileId {
             device: self.device,
             inode: file.node.inode(),
@@ -172,11 +170,15 @@ impl Connection {
             return Err(Stop::Errno(errno));
         }
         let changes = file.state.changes;
+        let call = self.call_id(task, file, kind, task.call);
         if task.passed.has(kind) && task.changes_of(kind) == Some(changes) {
-            self.note_answered(task, file, kind);
+            // The regions stay: what the kernel asks for on behalf of the same call makes no event.
+            if let Some(call) = call {
+                self.answered_calls.note(call, changes);
+            }
             return Ok(());
         }
-        if self.was_answered(task, file, kind, task.call) {
+        if call.is_some_and(|call| self.answered_calls.has(call, changes)) {
             return Ok(());
         }
         Err(Stop::Ask(Box::new(Owed {
@@ -188,43 +190,39 @@ impl Connection {
                 mapped: None,
             },
             changes,
+            call,
         })))
     }
 
-    /// The application let a call go on and left the regions: its other requests make no event.
-    fn note_answered(&self, task: &Task<'_>, file: &Guarded<'_>, kind: EventType) {
+    /// The system call behind a request; `None`: none is known.
+    fn call_id(
+        &self,
+        task: &Task<'_>,
+        file: &Guarded<'_>,
+        kind: EventType,
+        call: Call,
+    ) -> Option<CallId> {
+        call.number?;
         let thread = task.request.pid;
-        let now = call::call_now(thread);
-        let (Some(_), Some(done)) = (now.number, call::done(thread)) else {
-            return;
-        };
-        self.answered_calls.note(
+        Some(CallId {
             thread,
-            AnsweredCall {
-                node: file.node.id,
-                kind,
-                changes: file.state.changes,
-                call: now.hash,
-                done,
-            },
-        );
+            node: file.node.id,
+            kind,
+            call: call.hash,
+            done: call::done(thread)?,
+        })
     }
 
-    /// Was the event of this call of the thread answered, for an earlier request?
+    /// Was the event of this thread's call answered, for an earlier request? Does not wait for the thread to sleep.
     pub(super) fn was_answered(
         &self,
         task: &Task<'_>,
         file: &Guarded<'_>,
         kind: EventType,
-        call: u64,
     ) -> bool {
-        let thread = task.request.pid;
-        let Some(known) = self.answered_calls.of(thread) else {
-            return false;
-        };
-        (known.node, known.kind, known.changes, known.call)
-            == (file.node.id, kind, file.state.changes, call)
-            && call::done(thread) == Some(known.done)
+        let call = call::call_now(task.request.pid);
+        self.call_id(task, file, kind, call)
+            .is_some_and(|call| self.answered_calls.has(call, file.state.changes))
     }
 
     /// What an event needs of a file, if it has regions at all.
@@ -266,6 +264,7 @@ fn overlap(one: Operation, other: Operation) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::call::Done;
 
     #[test]
     fn ranges_that_touch_share_no_byte() {
@@ -278,21 +277,22 @@ mod tests {
     #[test]
     fn the_memory_of_calls_is_bounded() {
         let answered = Answered::default();
-        let call = |node| AnsweredCall {
+        let call = |thread, node| CallId {
+            thread,
             node,
             kind: EventType::Read,
-            changes: 0,
             call: 1,
             done: Done::default(),
         };
         for thread in 0..CALLERS_MAX as u32 {
-            answered.note(thread, call(1));
+            answered.note(call(thread, 1), 7);
         }
-        answered.note(3, call(2));
-        assert_eq!(answered.of(3), Some(call(2)));
-        assert!(answered.of(4).is_some());
-        answered.note(u32::MAX, call(3));
-        assert_eq!(answered.of(4), None);
-        assert_eq!(answered.of(u32::MAX), Some(call(3)));
+        answered.note(call(3, 2), 7);
+        assert!(answered.has(call(3, 2), 7));
+        assert!(!answered.has(call(3, 1), 7) && !answered.has(call(3, 2), 8));
+        assert!(answered.has(call(4, 1), 7));
+        answered.note(call(u32::MAX, 3), 7);
+        assert!(!answered.has(call(4, 1), 7));
+        assert!(answered.has(call(u32::MAX, 3), 7));
     }
 }

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use super::connection::Connection;
 use super::node::Node;
+use super::same::CallId;
 use super::wire::Request;
-use crate::model::{DmError, EventBody, EventSet, EventType};
+use crate::model::{Answer, DmError, EventBody, EventSet, EventType};
+use crate::source::call::{Call, UNKNOWN};
 use crate::sys::clock::realtime_ms;
 
 /// A request with what has become of it so far.
@@ -17,8 +19,10 @@ pub struct Task<'a> {
     pub passed: EventSet,
     /// The punch counter of the file when a data event was queued, by the kind of the event.
     changes: Vec<(EventType, u32)>,
-    /// The system call of its thread when that event was queued; 0: not known.
-    pub call: u64,
+    /// The system call of its thread when that event was queued.
+    pub call: Call,
+    /// It is the one of its call for which the others wait.
+    pub(super) leads: Option<CallId>,
     /// The event that was answered with ABORT, and the errno.
     pub aborted: Option<(EventType, i32)>,
     /// Its row in the table of requests.
@@ -36,7 +40,8 @@ impl<'a> Task<'a> {
             request,
             passed: EventSet(0),
             changes: Vec::new(),
-            call: 0,
+            call: UNKNOWN,
+            leads: None,
             aborted: None,
             row: None,
             was_begun: false,
@@ -56,6 +61,14 @@ impl<'a> Task<'a> {
         self.changes.push((kind, changes));
     }
 
+    /// Its event of that kind was answered.
+    pub fn heed(&mut self, kind: EventType, answer: Answer) {
+        match answer {
+            Answer::Continue | Answer::DontCare => self.passed.0 |= kind.bit(),
+            Answer::Abort(errno) => self.aborted = Some((kind, errno)),
+        }
+    }
+
     /// The same, independent of the buffer that it was read into: it waits.
     pub fn into_owned(self) -> Task<'static> {
         Task {
@@ -63,6 +76,7 @@ impl<'a> Task<'a> {
             passed: self.passed,
             changes: self.changes,
             call: self.call,
+            leads: self.leads,
             aborted: self.aborted,
             row: self.row,
             was_begun: self.was_begun,
@@ -80,6 +94,8 @@ pub struct Owed {
     pub body: EventBody,
     /// Punch counter of the file, for data events.
     pub changes: u32,
+    /// The system call that owes it, where that is known: its other requests wait for the same answer.
+    pub call: Option<CallId>,
 }
 
 /// Why an operation has no answer for the kernel yet, or none but an error.
@@ -191,6 +207,7 @@ impl Connection {
                 kind,
                 body: body(),
                 changes: 0,
+                call: None,
             }))),
         }
     }
