@@ -2,8 +2,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
-mod data;
 mod conformance;
+mod data;
 mod dirs;
 mod names;
 mod restart;
