@@ -46,7 +46,8 @@ install: export DESTDIR ?=
 install:
 	cmake/install.sh
 
-# What libdmapi does, on real files in a loop-mounted file system; then what a stock fanotify handler does.
+# What libdmapi does, on real files in a loop-mounted file system (root), or through FUSE (DEMO_SOURCE=fuse, and where
+# fanotify is not to be had); then what a stock fanotify handler does.
 demo: build
 	demo/demo.sh
 

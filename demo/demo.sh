@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# What libdmapi does, on real files: `make demo`. Needs root and Linux 6.14; everything happens on loop-mounted file
-# systems in a temporary directory. Each line with $ is a command that is really run, each figure is measured, "ok"
+# What libdmapi does, on real files: `make demo`. As root everything happens on loop-mounted file systems in a temporary
+# directory; as an ordinary user on a directory of it, in a namespace of its own. Accesses are seen by fanotify (root, Linux 6.14),
+# else through a FUSE mount; DEMO_SOURCE=fuse: always so. Each line with $ is a command that is really run, each figure is measured, "ok"
 # appears after its check only. DEMO_DIR=directory: copies of its files instead of files of /usr.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -36,11 +37,13 @@ all_done() { local pid; for pid in "$@"; do process_gone "$pid" || return 1; don
 blocked() { [ "$(status_value events_blocked)" -ge "$1" ]; }
 
 prepare_data() {
-  local source=${DEMO_DIR:-/usr} n=0 file
+  local from=${DEMO_DIR:-/usr} n=0 file preserve=-p
+  # In a user namespace most owners cannot be given.
+  is_real_root || preserve=--preserve=mode,timestamps
   while IFS= read -r -d '' file; do
-    cp -p "$file" "$work/pool/$(printf '%03d' $n)-$(basename "$file")"
+    cp $preserve "$file" "$work/pool/$(printf '%03d' $n)-$(basename "$file")"
     n=$((n + 1))
-  done < <(find "$source" -xdev -type f -readable -size +16k -size -3000k -print0 | sort -z |
+  done < <(find "$from" -xdev -type f -readable -size +16k -size -3000k -print0 2>/dev/null | sort -z |
     awk -v RS='\0' -v ORS='\0' -v want=$FILES '{line[NR] = $0}
       END {step = NR / want; if (step < 1) step = 1; for (i = 1; i <= NR && n < want; i += step) {print line[int(i)]; n++}}')
   head -c $BIG_BYTES /dev/urandom >"$work/pool/big.bin"
@@ -51,26 +54,40 @@ prepare_data() {
   sync -f "$work/pool"
 }
 
-begin_work demo
-require_programs
-if ! kernel_can; then
-  say "demo: kernel $(uname -r) has no fanotify pre-content events (Linux 6.14 or newer, CONFIG_FANOTIFY_ACCESS_PERMISSIONS),"
-  say "demo: and no other event source is built yet (FUSE is planned): nothing to show on this machine."
+source=fuse
+if is_real_root && kernel_can; then
+  source=${DEMO_SOURCE:-fanotify}
+fi
+if [ "$source" = fuse ] && ! fuse_can; then
+  say "demo: kernel $(uname -r), user $(id -un): fanotify pre-content events need root and Linux 6.14, and /dev/fuse cannot be"
+  say "demo: opened (modprobe fuse; its mode is usually 0666): nothing to show here."
   exit 1
 fi
-say "demo: kernel $(uname -r), source fanotify, 1 node on this machine, work in $work, nothing else is touched"
+if [ "$(id -u)" -ne 0 ]; then
+  # The same script as root of a namespace, in which this user may mount.
+  exec unshare -Urm --kill-child "$0" "$@"
+fi
+begin_work demo
+require_programs
+say "demo: kernel $(uname -r), source $source, 1 node on this machine, work in $work, nothing else is touched"
 started_ms=$(now_ms)
 make_file_system xfs "$work/pool" 2G
 prepare_data
 start_service
 cd "$work"
-dmctl manage "$work/pool" >"$work/manage.log" 2>&1 || fail "a managed file system" "$(cat "$work/manage.log")" "$work/dmapid.log"
+if [ "$source" = fuse ]; then
+  manage="dmctl mount --source fuse pool pool"
+  owned_mounts+=("$work/pool")
+else
+  manage="dmctl manage pool"
+fi
+$manage >"$work/manage.log" 2>&1 || fail "a managed file system" "$(cat "$work/manage.log")" "$work/dmapid.log"
 start_recalld "$work/recalld.log" --store "$work/archive" --recall-rate $RATE "$work/pool"
 until_or_fail "a serving recall daemon" "$work/recalld.log" grep -q 'serving' "$work/recalld.log"
 
 act 1 "Migrate real files"
 before=$(used_bytes)
-show "dmctl manage pool && hsm_recalld --store archive --recall-rate $RATE pool &"
+show "$manage && hsm_recalld --store archive --recall-rate $RATE pool &"
 show "hsm_migrate --store archive pool"
 hsm_migrate --store "$work/archive" pool >"$work/migrate.log" 2>&1 ||
   fail "all files migrated" "$(tail -3 "$work/migrate.log")" "$work/migrate.log"

@@ -49,6 +49,12 @@ require_root() {
 # Does this kernel have fanotify pre-content events?
 kernel_can() { printf '6.14\n%s\n' "$(uname -r)" | sort -V -C; }
 
+# Is this root, and not only in a user namespace?
+is_real_root() { [ "$(id -u)" -eq 0 ] && awk '{exit !($1 == 0 && $2 == 0 && $3 == 4294967295)}' /proc/self/uid_map; }
+
+# May this process open /dev/fuse?
+fuse_can() { (exec 3<>/dev/fuse) 2>/dev/null; }
+
 begin_work() {
   require_root "$1"
   work=$(mktemp -d "${TMPDIR:-/tmp}/$1-XXXXXX")
@@ -62,6 +68,8 @@ begin_work() {
 make_file_system() {
   local kind=$1 directory=$2 size=$3 image=$2.img loop
   mkdir -p "$directory"
+  # In a user namespace there are no loop mounts: a directory of the file system that is here.
+  is_real_root || return 0
   truncate -s "$size" "$image"
   case $kind in
     xfs) mkfs.xfs -q "$image" ;;
@@ -87,7 +95,7 @@ end_work() {
     wait "${owned_pids[i]}" 2>/dev/null
   done
   for ((i = ${#owned_mounts[@]} - 1; i >= 0; i--)); do
-    wait_for 10 umount "${owned_mounts[i]}" || umount --lazy "${owned_mounts[i]}"
+    wait_for 10 umount -i "${owned_mounts[i]}" || umount --lazy "${owned_mounts[i]}"
   done
   # The daemon leaves when nothing is mounted any more; it holds the loop devices until then.
   if [ "$(type -t stop_service)" = function ]; then
