@@ -10,6 +10,8 @@ use std::os::fd::BorrowedFd;
 use nix::errno::Errno;
 use nix::sys::uio::writev;
 
+use super::apart;
+
 /// len u32 | error i32 | unique u64.
 const HEADER_BYTES: usize = 16;
 
@@ -38,15 +40,21 @@ pub fn receive(channel: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Receive
     }
 }
 
-fn send(channel: BorrowedFd<'_>, error: i32, unique: u64, parts: &[&[u8]]) -> io::Result<()> {
-    let bytes = parts
-        .iter()
-        .fold(HEADER_BYTES, |sum, part| sum + part.len());
+/// Of a message of so many bytes with the header.
+fn header(error: i32, unique: u64, bytes: usize) -> io::Result<[u8; HEADER_BYTES]> {
     let length = u32::try_from(bytes).map_err(io::Error::other)?;
     let mut header = [0u8; HEADER_BYTES];
     header[..4].copy_from_slice(&length.to_ne_bytes());
     header[4..8].copy_from_slice(&error.to_ne_bytes());
     header[8..].copy_from_slice(&unique.to_ne_bytes());
+    Ok(header)
+}
+
+fn send(channel: BorrowedFd<'_>, error: i32, unique: u64, parts: &[&[u8]]) -> io::Result<()> {
+    let bytes = parts
+        .iter()
+        .fold(HEADER_BYTES, |sum, part| sum + part.len());
+    let header = header(error, unique, bytes)?;
     let mut slices = Vec::with_capacity(1 + parts.len());
     slices.push(IoSlice::new(&header));
     slices.extend(parts.iter().map(|part| IoSlice::new(part)));
@@ -84,6 +92,13 @@ pub fn refuse(channel: BorrowedFd<'_>, unique: u64, errno: i32) -> io::Result<bo
 /// Tells the kernel something by itself. `false`: it does not have the object (any more), or the mount is gone.
 pub fn notify(channel: BorrowedFd<'_>, code: i32, parts: &[&[u8]]) -> io::Result<bool> {
     gone_is_false(send(channel, code, 0, parts))
+}
+
+/// The same in a process of its own: some notices wait for requests that are not answered, and a dead server must be
+/// gone before the next one can answer them.
+pub fn notify_apart(channel: BorrowedFd<'_>, code: i32, body: &[u8]) -> io::Result<bool> {
+    let header = header(code, 0, HEADER_BYTES + body.len())?;
+    gone_is_false(apart::write(channel, &[&header, body].concat()))
 }
 
 #[repr(C)]

@@ -1,5 +1,6 @@
 //! Raw system calls and what needs `unsafe` around them; nothing of DMAPI.
 
+pub mod apart;
 pub mod btrfs;
 pub mod clock;
 pub mod dirent;

@@ -155,15 +155,21 @@ impl Service {
             offset: 0,
             length: 0,
         };
-        // Through FUSE a file is open until its RELEASE came, which close(2) does not wait for.
+        self.when_not_in_use(&punch, &Reply::Nothing);
+        handle
+    }
+
+    /// Through FUSE a file is open until its RELEASE came, which close(2) does not wait for.
+    fn when_not_in_use(&mut self, request: &Request, reply: &Reply) {
         support::until("the file is not in use", || {
-            match self.client.ask(punch.clone()) {
-                Ok(Reply::Nothing) => Some(()),
+            match self.client.ask(request.clone()) {
                 Err(DmError::Busy) => None,
-                other => panic!("{other:?}"),
+                outcome => {
+                    assert_eq!(outcome.as_ref(), Ok(reply));
+                    Some(())
+                }
             }
         });
-        handle
     }
 
     pub fn guard(&mut self, handle: Handle, flags: u32) {
@@ -181,7 +187,7 @@ impl Service {
             regions,
             sync,
         };
-        assert_eq!(self.client.ask(request), Ok(Reply::Exact(true)));
+        self.when_not_in_use(&request, &Reply::Exact(true));
     }
 
     pub fn next_event(&mut self) -> Event {

@@ -4,7 +4,8 @@
 use std::path::Path;
 use std::process::Child;
 
-use dmapi::model::{Answer, EventType};
+use dmapi::model::{Answer, EventType, Kinds, OpenFor, Right};
+use dmapi::proto::{Call, Request};
 use dmapi::sys::mountinfo::{self, Seen};
 
 use crate::common::Deadline;
@@ -72,6 +73,41 @@ fn a_reader_waits_over_the_death_of_either_process_and_an_upgrade() {
 }
 
 #[test]
+fn a_worker_dies_although_the_kernel_waits_on_its_behalf() {
+    let _one = serial();
+    let _deadline = Deadline::new("a_worker_dies_although_the_kernel_waits", 240);
+    let Some(mut service) = Service::behind_fuse("", &[]) else {
+        return;
+    };
+    let handle = service.stub("file");
+    let reader = service.reader("file");
+    let event = service.next_event();
+    // Written past its users: the pages that the kernel has of it are to go, and wait for those of the reader.
+    let enter = Request::Enter {
+        target: service.target(handle),
+        right: Right::Exclusive,
+        kinds: Kinds::REGULAR,
+        open: OpenFor::Write,
+    };
+    assert!(service.client.ask(enter).is_ok());
+    drop(service.client.received.take());
+    service.client.send(&Call::Leave).expect("sent");
+    let dir = service.daemon.dir.path().to_owned();
+    until("a process that waits in the kernel", || {
+        // Supervisor, worker, and the one that tells the kernel.
+        (support::processes_of(&dir).len() == 3).then_some(())
+    });
+    let before = service.daemon.kill_worker();
+    until("the next worker", || {
+        let now = service.daemon.status();
+        (now.worker_pid != before).then_some(())
+    });
+    service.recall(&event);
+    reader.read_everything();
+    service.end();
+}
+
+#[test]
 fn an_abort_reaches_the_reader_and_a_killed_reader_is_forgotten() {
     let _one = serial();
     let _deadline = Deadline::new("an_abort_reaches_the_reader", 240);
@@ -109,14 +145,11 @@ fn the_daemon_that_comes_after_both_processes_mounts_again() {
     let before = fuse_mounts(&users);
     assert_eq!(before.len(), 1);
     service.daemon.kill_everybody();
-    // Nobody serves it: an error, and no byte.
+    start_again(&mut service);
+    // Nobody had its request any more: an error, and no byte.
     let mut rest = reader.output.take().expect("once").join().expect("read");
     assert!(!reader.child.wait().expect("it ends").success());
     assert_eq!(rest, Vec::<u8>::new());
-    let dead = std::fs::read(users.join("file")).expect_err("nobody serves it");
-    assert_eq!(dead.raw_os_error(), Some(libc::ENOTCONN));
-
-    start_again(&mut service);
     let after = fuse_mounts(&users);
     assert_eq!(after.len(), 1, "{after:?}");
     assert_eq!(after[0].source, before[0].source);
@@ -142,6 +175,8 @@ fn a_mount_that_is_gone_is_not_made_again() {
     };
     let users = service.users.clone();
     service.daemon.kill_everybody();
+    let dead = std::fs::read_dir(&users).expect_err("nobody serves it");
+    assert_eq!(dead.raw_os_error(), Some(libc::ENOTCONN));
     nix::mount::umount2(&users, nix::mount::MntFlags::MNT_DETACH).expect("it is there");
     start_again(&mut service);
     assert!(fuse_mounts(&users).is_empty());

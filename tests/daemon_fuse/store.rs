@@ -1,5 +1,8 @@
 //! Both processes die; the service manager has their descriptors, so the connection of the mount stays.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
 use crate::common::{self, Deadline};
 use crate::keeper::Keeper;
 use crate::service::{Service, serial, text};
@@ -12,14 +15,24 @@ fn the_store_keeps_a_mount_and_its_readers() {
     if !common::is_root() {
         return;
     }
+    for options in ["", "data=cached"] {
+        keeps(options);
+    }
+}
+
+fn keeps(options: &str) {
     let keeper_dir = tempfile::tempdir().expect("tempdir");
     let mut keeper = Keeper::new(keeper_dir.path());
     let address = text(&keeper.path).to_owned();
-    let Some(mut service) = Service::behind_fuse("", &[("NOTIFY_SOCKET", &address)]) else {
+    let Some(mut service) = Service::behind_fuse(options, &[("NOTIFY_SOCKET", &address)]) else {
         return;
     };
     service.stub("file");
     service.stub("other");
+    let path = service.users.join("plain");
+    std::fs::write(&path, b"before").expect("written");
+    let open = File::options().read(true).write(true).open(&path);
+    let open = open.expect("opened");
     let mut reader = service.reader("file");
     let event = service.next_event();
     let mut late = service.reader("other");
@@ -45,6 +58,15 @@ fn the_store_keeps_a_mount_and_its_readers() {
     reader.is_blocked();
     late.is_blocked();
     service.daemon.child = keeper.start(&dir);
+    // What was open goes on.
+    let mut bytes = [0; 6];
+    open.read_exact_at(&mut bytes, 0).expect("read");
+    assert_eq!(&bytes, b"before");
+    open.write_all_at(b"after!", 0).expect("written");
+    drop(open);
+    assert_eq!(std::fs::read(&path).expect("read"), b"after!");
+    let behind = std::fs::read(service.fs.join("plain")).expect("read");
+    assert_eq!(behind, b"after!");
     service.recall(&event);
     reader.read_everything();
     let event = service.next_event();

@@ -7,9 +7,9 @@ use super::connection::Connection;
 use super::names::Found;
 use super::node::{Inner, Node, ROOT};
 use super::serve::Stop;
-use super::table::Object;
+use super::table::{FD_LOST, Object};
 use crate::fs::{handle, stat};
-use crate::model::{DmError, Handle, Kinds};
+use crate::model::{DmError, Handle, Kinds, OpenFor};
 use crate::sys::process;
 
 impl Connection {
@@ -26,7 +26,10 @@ impl Connection {
                 generation: object.generation,
             },
         };
-        let kind = process::with_borrowed(fd, |fd| handle::kind_of(fd.as_fd()))?;
+        let kind = match fd {
+            FD_LOST => handle::kind_of(self.mount.open(handle, OpenFor::Look)?.as_fd()),
+            fd => process::with_borrowed(fd, |fd| handle::kind_of(fd.as_fd())),
+        }?;
         Ok(self.nodes.meet(object.node, handle, kind))
     }
 

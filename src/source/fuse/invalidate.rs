@@ -29,7 +29,9 @@ struct Shared {
 impl Shared {
     fn pages(&self, node: u64) {
         let notice = Notice::inval_inode(node, 0, 0);
-        if let Err(error) = send(self.channel.as_fd(), &notice) {
+        // A thread of ours that waits for a held READ could not be killed: the worker would never be gone.
+        let told = fuse::notify_apart(self.channel.as_fd(), notice.code, &notice.body);
+        if let Err(error) = told {
             tracing::error!(%error, node, "the kernel keeps old pages");
         }
     }
