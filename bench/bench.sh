@@ -84,13 +84,13 @@ fuse_rows() {
 # Scans of file systems that hold nothing else.
 scans() {
   local count kind directory
-  printf '%-64s %8s %10s %6s   %s\n' "scan" "us/inode" "inodes/s" "MiB" "ratio of the rates"
+  printf '%-64s %8s %10s %8s %6s   %s\n' "scan" "us/inode" "inodes/s" "cpu us" "MiB" "ratio of cpu us"
   for kind in xfs ext4 btrfs; do
     for count in 10000 100000 ${BENCH_FULL:+1000000}; do
       [ "$count" -lt 1000000 ] || [ "$kind" = xfs ] || continue
       directory=$work/scan-$kind-$count
       # ext4 makes an inode for each 16 KiB.
-      make_file_system "$kind" "$directory" "$((count / 1000 * 20 + 512))M"
+      make_file_system "$kind" "$directory" "$((count / 1000 * 20 + 512))M" >"$work/mkfs.log" 2>&1
       dmctl manage "$directory" >>"$work/manage.log" 2>&1 || fail "a managed file system" "$(tail -3 "$work/manage.log")" "$work/dmapid.log"
       say "-- $kind"
       bench_scan "$directory" "$count"

@@ -4,6 +4,7 @@
 //! `/proc/TID/syscall` is stable. What cannot be told, or does not name our file, becomes
 //! [`Access::Unknown`] with the rounded range.
 
+use std::cell::Cell;
 use std::fs;
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -13,6 +14,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::source::judge::{Access, Operation};
+use crate::sys::clock;
 use crate::sys::statx;
 use crate::sys::thread_of;
 
@@ -190,8 +192,49 @@ fn parse_number(line: &str) -> Option<(i64, [u64; 6])> {
     (number >= 0 && stack != 0 && instruction != 0).then_some((number, arguments))
 }
 
-/// The process of a thread, 0 if it cannot be told.
+/// How long the process of a thread is taken for known. No id comes back that soon.
+const PROCESS_MS: u64 = 1000;
+const PROCESSES_KEPT: usize = 8;
+
+/// A thread and its process.
+#[derive(Clone, Copy)]
+struct Member {
+    tid: u32,
+    pid: u32,
+    /// When it was read, CLOCK_BOOTTIME ms.
+    since_ms: u64,
+}
+
+const NOBODY: Member = Member {
+    tid: 0,
+    pid: 0,
+    since_ms: 0,
+};
+
+thread_local! {
+    /// Who makes one event makes more, and /proc/TID/status is dear. The next place to overwrite comes behind.
+    static MEMBERS: Cell<([Member; PROCESSES_KEPT], usize)> =
+        const { Cell::new(([NOBODY; PROCESSES_KEPT], 0)) };
+}
+
+/// The process of a thread, 0 if it cannot be told. For people: a thread that just ended may be told still.
 pub fn process_of(tid: u32) -> u32 {
+    let since_ms = clock::boottime_ms();
+    let (mut kept, next) = MEMBERS.get();
+    let is_it =
+        |one: &&Member| one.tid == tid && since_ms.saturating_sub(one.since_ms) < PROCESS_MS;
+    if let Some(found) = kept.iter().find(is_it) {
+        return found.pid;
+    }
+    let pid = read_process_of(tid);
+    if pid != 0 {
+        kept[next] = Member { tid, pid, since_ms };
+        MEMBERS.set((kept, (next + 1) % PROCESSES_KEPT));
+    }
+    pid
+}
+
+fn read_process_of(tid: u32) -> u32 {
     // Tgid is the fourth line.
     let Some(status) = first_page(&format!("/proc/{tid}/status")) else {
         return 0;

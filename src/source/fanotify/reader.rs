@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use super::{Fanotify, Served, lock};
 use crate::fs::{ObjectState, StateError, state};
@@ -115,8 +116,17 @@ impl AsFd for Looked {
 impl Fanotify {
     /// The life of a thread that reads events.
     pub(super) fn read_events(&self, inbox: usize) {
+        let line = self.line_up().inspect_err(
+            |error| tracing::warn!(%error, "each event wakes all threads that read events"),
+        );
         while !self.is_stopping() {
-            if !wait_for(&[self.group(), self.wake.as_fd()]) {
+            let woken = match &line {
+                Ok(line) => line
+                    .wait(&mut [EpollEvent::empty(); 2], EpollTimeout::NONE)
+                    .is_ok(),
+                Err(_) => wait_for(&[self.group(), self.wake.as_fd()]),
+            };
+            if !woken {
                 continue;
             }
             let slots = self.pool.take(self);
@@ -127,6 +137,15 @@ impl Fanotify {
                 self.process(slot);
             }
         }
+    }
+
+    /// A place to wait for events where one thread is woken for each, and all of them by the end.
+    fn line_up(&self) -> nix::Result<Epoll> {
+        let line = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let one_of_us = EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE;
+        line.add(self.group(), EpollEvent::new(one_of_us, 0))?;
+        line.add(&self.wake, EpollEvent::new(EpollFlags::EPOLLIN, 1))?;
+        Ok(line)
     }
 
     /// Reads events into the given slots; returns those that are used.
@@ -238,7 +257,10 @@ impl Fanotify {
         }
         match self.settle(&looked, file.inode, Some(&served)) {
             Ok(None) => Verdict::Allow,
-            Ok(Some(state)) => self.examine_guarded(slot, served, handle, file, &state),
+            Ok(Some(state)) => {
+                self.stand_first(&looked);
+                self.examine_guarded(slot, served, handle, file, &state)
+            }
             Err(error) => {
                 tracing::error!(%error, ?handle, "an access was refused");
                 Verdict::Deny(libc::EIO)
@@ -282,7 +304,6 @@ impl Fanotify {
         let list = || served.map_or(EventSet(0), Served::fs_list);
         let found = judge::under_list(state::read(fd)?, list());
         if judge::is_guarded(&found) {
-            self.stand_first(looked);
             return Ok(Some(found));
         }
         let Looked::Event(_) = looked else {
@@ -345,6 +366,7 @@ impl Fanotify {
     fn examine_unserved(&self, slot: &Slot, looked: &Looked, file: FileId) -> Verdict {
         match self.settle(looked, file.inode, None) {
             Ok(Some(state)) if wanted_by(slot, file, &state).is_some() => {
+                self.stand_first(looked);
                 self.hold_as_orphan(slot);
                 Verdict::Held
             }
