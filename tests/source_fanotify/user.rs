@@ -412,6 +412,15 @@ fn act(words: &[&str]) -> Done {
             }
             // storm FD SIZE MILLISECONDS: reads at changing places; the result is the number of reads
             "storm" => storm(fd(1), number(2) as u64, number(3) as u64),
+            // churn PATH SIZE MILLISECONDS SEED: opens, reads, writes and maps; a mapping outlives its descriptor
+            "churn" => churn(
+                &text(1),
+                number(2) as u64,
+                number(3) as u64,
+                number(4) as u64,
+            ),
+            // faults FD SIZE MILLISECONDS: looks at changing pages of a mapping
+            "faults" => faults(fd(1), number(2) as u64, number(3) as u64),
             // reopen PATH SIZE MILLISECONDS: the same with a fresh descriptor each time
             "reopen" => reopen(&text(1), number(2) as u64, number(3) as u64),
             _ => user_names::act(words),
@@ -497,6 +506,102 @@ fn storm(fd: i32, size: u64, milliseconds: u64) -> Done {
         all.wrong += one.wrong;
     }
     all
+}
+
+fn whole(fd: i32, size: u64) -> Option<&'static [u8]> {
+    // SAFETY: a fresh mapping.
+    let base = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            size as usize,
+            libc::PROT_READ,
+            libc::MAP_SHARED,
+            fd,
+            0,
+        )
+    };
+    // SAFETY: readable, and as long as the file, which nobody cuts.
+    (base != libc::MAP_FAILED)
+        .then(|| unsafe { std::slice::from_raw_parts(base.cast::<u8>(), size as usize) })
+}
+
+fn faults(fd: i32, size: u64, milliseconds: u64) -> Done {
+    let end = std::time::Instant::now() + Duration::from_millis(milliseconds);
+    let Some(bytes) = whole(fd, size) else {
+        return plain(-1);
+    };
+    let mut all = plain(0);
+    let mut at = 0;
+    while std::time::Instant::now() < end {
+        at = (at + 12_288 + 7) % (size as usize - 64);
+        // The compiler must not believe that it knows the bytes.
+        let seen = std::hint::black_box(bytes)[at..at + 64].to_vec();
+        let one = compared(64, &seen, at as u64);
+        all.result += 1;
+        all.zeros += one.zeros;
+        all.wrong += one.wrong;
+    }
+    all
+}
+
+fn churn(path: &CString, size: u64, milliseconds: u64, seed: u64) -> Done {
+    let end = std::time::Instant::now() + Duration::from_millis(milliseconds);
+    let mut all = plain(0);
+    let mut round = seed;
+    while std::time::Instant::now() < end {
+        round += 1;
+        // SAFETY: a live path.
+        let fd = unsafe { libc::open(path.as_ptr(), libc::O_RDWR) };
+        if fd < 0 {
+            return plain(-1);
+        }
+        let one = once(fd, size, round);
+        if one.result < 0 {
+            return one;
+        }
+        all.result += 1;
+        all.zeros += one.zeros;
+        all.wrong += one.wrong;
+        // Closed for a while: only then it can be migrated.
+        std::thread::sleep(Duration::from_micros(round * 37 % 3000));
+    }
+    all
+}
+
+/// One access, by turns of another kind. Closes the descriptor.
+fn once(fd: i32, size: u64, round: u64) -> Done {
+    let at = (round * 8199) % (size - 4096);
+    let mut buffer = vec![0; 4096];
+    // SAFETY: live buffers of the length that is told; the descriptor is ours.
+    unsafe {
+        match round % 3 {
+            0 => {
+                let got = libc::pread(fd, buffer.as_mut_ptr().cast(), 4096, at as i64);
+                let done = compared(got as i64, &buffer, at);
+                libc::close(fd);
+                done
+            }
+            1 => {
+                let bytes = super::user::patterns(at, 4096);
+                let done = plain(libc::pwrite(fd, bytes.as_ptr().cast(), 4096, at as i64) as i64);
+                libc::close(fd);
+                done
+            }
+            _ => {
+                let Some(bytes) = whole(fd, size) else {
+                    let done = plain(-1);
+                    libc::close(fd);
+                    return done;
+                };
+                libc::close(fd);
+                std::thread::sleep(Duration::from_micros(round * 53 % 2000));
+                let at = at as usize;
+                let seen = std::hint::black_box(bytes)[at..at + 4096].to_vec();
+                libc::munmap(bytes.as_ptr().cast_mut().cast(), size as usize);
+                compared(4096, &seen, at as u64)
+            }
+        }
+    }
 }
 
 fn reopen(path: &CString, size: u64, milliseconds: u64) -> Done {

@@ -6,6 +6,7 @@ mod conformance;
 mod data;
 mod dirs;
 mod names;
+mod orders;
 mod restart;
 #[allow(dead_code)]
 mod rig;
@@ -13,6 +14,7 @@ mod same;
 #[path = "../source_fanotify/sink.rs"]
 #[allow(dead_code)]
 mod sink;
+mod storm;
 #[allow(dead_code)]
 #[path = "../source_fanotify/uring.rs"]
 mod uring;
