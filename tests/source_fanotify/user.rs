@@ -419,7 +419,7 @@ fn act(words: &[&str]) -> Done {
                 number(3) as u64,
                 number(4) as u64,
             ),
-            // faults FD SIZE MILLISECONDS: looks at changing pages of a mapping
+            // faults FD SIZE MILLISECONDS: looks at changing bytes, by turns through a mapping and by pread
             "faults" => faults(fd(1), number(2) as u64, number(3) as u64),
             // reopen PATH SIZE MILLISECONDS: the same with a fresh descriptor each time
             "reopen" => reopen(&text(1), number(2) as u64, number(3) as u64),
@@ -534,12 +534,26 @@ fn faults(fd: i32, size: u64, milliseconds: u64) -> Done {
     let mut at = 0;
     while std::time::Instant::now() < end {
         at = (at + 12_288 + 7) % (size as usize - 64);
-        // The compiler must not believe that it knows the bytes.
-        let seen = std::hint::black_box(bytes)[at..at + 64].to_vec();
-        let one = compared(64, &seen, at as u64);
+        let one = if all.result % 2 == 0 {
+            // The compiler must not believe that it knows the bytes.
+            let seen = std::hint::black_box(bytes)[at..at + 64].to_vec();
+            compared(64, &seen, at as u64)
+        } else {
+            let mut seen = [0; 64];
+            // SAFETY: a live buffer.
+            let got = unsafe { libc::pread(fd, seen.as_mut_ptr().cast(), 64, at as i64) };
+            compared(got as i64, &seen, at as u64)
+        };
+        if one.result < 0 {
+            return one;
+        }
         all.result += 1;
         all.zeros += one.zeros;
         all.wrong += one.wrong;
+        if all.result % 16 == 0 {
+            // A file that somebody always waits for is never migrated.
+            std::thread::sleep(Duration::from_millis(3));
+        }
     }
     all
 }
@@ -594,7 +608,7 @@ fn once(fd: i32, size: u64, round: u64) -> Done {
                     return done;
                 };
                 libc::close(fd);
-                std::thread::sleep(Duration::from_micros(round * 53 % 2000));
+                std::thread::sleep(Duration::from_micros(round * 53 % 6000));
                 let at = at as usize;
                 let seen = std::hint::black_box(bytes)[at..at + 4096].to_vec();
                 libc::munmap(bytes.as_ptr().cast_mut().cast(), size as usize);
