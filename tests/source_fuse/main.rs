@@ -4,6 +4,7 @@
 mod common;
 mod conformance;
 mod data;
+mod deaths;
 mod dirs;
 mod names;
 mod orders;
