@@ -1,15 +1,11 @@
 //! Readers wait over every death, and get right bytes.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
-
-use dmapi::model::{Answer, DmError, EventType};
+use dmapi::model::{Answer, EventType};
 use nix::sys::signal::Signal;
 
 use crate::common::Deadline;
-use crate::service::{Reader, Service, dmctl, good, serial, text};
-use crate::support::{Client, kill, until};
+use crate::service::{Service, dmctl, good, serial, storm, text};
+use crate::support::{kill, until};
 
 #[test]
 fn a_reader_of_a_migrated_file_waits_over_every_death() {
@@ -124,64 +120,9 @@ fn a_daemon_with_managed_file_systems_does_not_stop() {
 
 #[test]
 fn a_storm_of_readers_gets_right_bytes_while_daemons_die() {
-    const FILES: usize = 30;
     let _one = serial();
     let _deadline = Deadline::new("a_storm_of_readers_gets_right_bytes", 500);
-    let Some(mut service) = Service::start() else {
-        return;
-    };
-    let names: Vec<String> = (0..FILES).map(|number| format!("file{number}")).collect();
-    for name in &names {
-        service.stub(name);
+    if let Some(service) = Service::start() {
+        storm(service);
     }
-    // Two for each file: the second may find it whole, or wait in an event of its own.
-    let readers: Vec<Reader> = names
-        .iter()
-        .flat_map(|name| [service.reader(name), service.reader(name)])
-        .collect();
-    let over = Arc::new(AtomicBool::new(false));
-    let killer = {
-        let (over, path) = (Arc::clone(&over), service.daemon.socket());
-        std::thread::spawn(move || {
-            for round in 0..24 {
-                if over.load(Ordering::Acquire) {
-                    return;
-                }
-                let before = Client::new(&path).status();
-                // Never both: that is for the store.
-                let victim = match round % 3 {
-                    2 => before.supervisor_pid,
-                    _ => before.worker_pid,
-                };
-                kill(victim);
-                until("the next worker", || {
-                    let now = Client::new(&path).status();
-                    (now.generation > before.generation).then_some(())
-                });
-            }
-        })
-    };
-    let mut waiting = readers;
-    while !waiting.is_empty() {
-        match service.client.get_events(service.session, false) {
-            Ok(events) => {
-                for event in &events {
-                    service.recall(event);
-                }
-            }
-            Err(DmError::Again) => std::thread::sleep(Duration::from_millis(1)),
-            Err(error) => panic!("{error}"),
-        }
-        let mut still = Vec::new();
-        for mut reader in waiting {
-            match reader.is_done() {
-                true => reader.read_everything(),
-                false => still.push(reader),
-            }
-        }
-        waiting = still;
-    }
-    over.store(true, Ordering::Release);
-    killer.join().expect("it ends");
-    service.end();
 }

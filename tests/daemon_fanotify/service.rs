@@ -6,7 +6,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use dmapi::model::{
     Answer, DmError, Event, EventBody, EventSet, EventType, FsId, Handle, Kinds, OpenFor, Region,
@@ -15,7 +17,7 @@ use dmapi::model::{
 use dmapi::proto::{Call, Reply, Request, Target};
 
 use crate::common::{self, LoopFs};
-use crate::support::{self, Client, Daemon};
+use crate::support::{self, Client, Daemon, kill, until};
 
 pub const BYTES: usize = 300_000;
 
@@ -306,4 +308,63 @@ impl Drop for Reader {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Readers of many migrated files, while one of the daemon's processes after the other is killed.
+pub fn storm(mut service: Service) {
+    const FILES: usize = 30;
+    let names: Vec<String> = (0..FILES).map(|number| format!("file{number}")).collect();
+    for name in &names {
+        service.stub(name);
+    }
+    // Two for each file: the second may find it whole, or wait in an event of its own.
+    let readers: Vec<Reader> = names
+        .iter()
+        .flat_map(|name| [service.reader(name), service.reader(name)])
+        .collect();
+    let over = Arc::new(AtomicBool::new(false));
+    let killer = {
+        let (over, path) = (Arc::clone(&over), service.daemon.socket());
+        std::thread::spawn(move || {
+            for round in 0..24 {
+                if over.load(Ordering::Acquire) {
+                    return;
+                }
+                let before = Client::new(&path).status();
+                // Never both: that is for the store.
+                let victim = match round % 3 {
+                    2 => before.supervisor_pid,
+                    _ => before.worker_pid,
+                };
+                kill(victim);
+                until("the next worker", || {
+                    let now = Client::new(&path).status();
+                    (now.generation > before.generation).then_some(())
+                });
+            }
+        })
+    };
+    let mut waiting = readers;
+    while !waiting.is_empty() {
+        match service.client.get_events(service.session, false) {
+            Ok(events) => {
+                for event in &events {
+                    service.recall(event);
+                }
+            }
+            Err(DmError::Again) => std::thread::sleep(Duration::from_millis(1)),
+            Err(error) => panic!("{error}"),
+        }
+        let mut still = Vec::new();
+        for mut reader in waiting {
+            match reader.is_done() {
+                true => reader.read_everything(),
+                false => still.push(reader),
+            }
+        }
+        waiting = still;
+    }
+    over.store(true, Ordering::Release);
+    killer.join().expect("it ends");
+    service.end();
 }

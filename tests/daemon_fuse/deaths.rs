@@ -9,7 +9,7 @@ use dmapi::proto::{Call, Request};
 use dmapi::sys::mountinfo::{self, Seen};
 
 use crate::common::Deadline;
-use crate::service::{Service, content, dmctl, good, serial, text};
+use crate::service::{Service, content, dmctl, good, serial, storm, text};
 use crate::support::{self, kill, until};
 
 /// The FUSE mounts on a directory.
@@ -210,4 +210,15 @@ fn a_stop_by_force_leaves_no_dead_mount() {
     assert!(fuse_mounts(&service.users).is_empty());
     good(&dmctl(&service.daemon, &["stop"]));
     assert!(service.daemon.child.wait().expect("it ends").success());
+}
+
+#[test]
+fn a_storm_of_readers_gets_right_bytes_while_daemons_die() {
+    let _one = serial();
+    let _deadline = Deadline::new("a_storm_of_readers_gets_right_bytes", 500);
+    for options in ["", "data=cached"] {
+        if let Some(service) = Service::behind_fuse(options, &[]) {
+            storm(service);
+        }
+    }
 }
