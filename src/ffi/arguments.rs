@@ -50,9 +50,9 @@ pub(super) fn handle(hanp: *const c_void, hlen: usize) -> Result<Handle, DmError
     if is_global(hanp, hlen) {
         return Ok(Handle::Global);
     }
-    // Readable at all? A wrong length alone is EBADF, also where the bytes behind a good handle are not mapped.
-    memory::read(hanp.addr(), &mut [0; 1][..hlen.min(1)])?;
     if hlen != FS_HANDLE_BYTES && hlen != OBJECT_HANDLE_BYTES {
+        // Readable at all? A wrong length alone is EBADF, also where the bytes behind a good handle are not mapped.
+        memory::read(hanp.addr(), &mut [0; 1][..hlen.min(1)])?;
         return Err(DmError::BadHandle);
     }
     Handle::from_bytes(&read_bytes(hanp, hlen)?).ok_or(DmError::BadHandle)

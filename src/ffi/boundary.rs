@@ -216,9 +216,8 @@ impl OutBuffer {
         if bytes.len() > self.room {
             return self.length.needed(Err(DmError::need(bytes.len())));
         }
-        memory::probe(self.address, bytes.len())?;
-        memory::write(self.address, bytes)?;
-        self.length.set(bytes.len())
+        let length = bytes.len();
+        memory::write_two((self.address, bytes), (self.length.0, bytes_of(&length)))
     }
 }
 
@@ -247,10 +246,8 @@ impl<T: Plain> OutArray<T> {
         if count > self.room {
             return self.count.needed(Err(DmError::need(elements.len())));
         }
-        memory::probe(self.address, size_of_val(elements))?;
         let bytes: Vec<u8> = elements.iter().flat_map(bytes_of).copied().collect();
-        memory::write(self.address, &bytes)?;
-        self.count.set(count)
+        memory::write_two((self.address, &bytes), (self.count.0, bytes_of(&count)))
     }
 }
 

@@ -117,6 +117,29 @@ pub(super) fn write(address: usize, from: &[u8]) -> Result<(), DmError> {
     pipe_write(address, from)
 }
 
+/// Copies two pieces to two addresses; the second was probed. Whole or not at all.
+pub(super) fn write_two(first: (usize, &[u8]), second: (usize, &[u8])) -> Result<(), DmError> {
+    let (address, bytes) = first;
+    // One page is written whole or not at all.
+    if address % PAGE_BYTES + bytes.len() > PAGE_BYTES {
+        probe(address, bytes.len())?;
+    }
+    check_range(address, bytes.len())?;
+    check_range(second.0, second.1.len())?;
+    if !bytes.is_empty() && !BY_PIPE.load(Ordering::Relaxed) {
+        let ours =
+            [bytes, second.1].map(|bytes| piece(bytes.as_ptr().expose_provenance(), bytes.len()));
+        let theirs = [piece(address, bytes.len()), piece(second.0, second.1.len())];
+        match transfer(&ours, &theirs, true) {
+            Err(error) if by_pipe_from_now(error) => {}
+            outcome => return outcome,
+        }
+    }
+    probe(address, bytes.len())?;
+    write(address, bytes)?;
+    write(second.0, second.1)
+}
+
 /// From this size on one madvise(2) is cheaper than a byte of each page.
 const POPULATE_BYTES_MIN: usize = 16 * PAGE_BYTES;
 
@@ -278,6 +301,20 @@ mod tests {
         assert_eq!(probe_input(at, PAGE_BYTES + 1), Err(DmError::BadAddress));
         assert_eq!(probe_input(at, 64 * PAGE_BYTES), Err(DmError::BadAddress));
         assert_eq!(probe(at, 64 * PAGE_BYTES), Err(DmError::BadAddress));
+        let length = at;
+        write(length, &[5]).expect("the first page is writable");
+        for bad in [at + PAGE_BYTES - 1, at + PAGE_BYTES, 0] {
+            let outcome = write_two((bad, &[1, 2]), (length, &[6]));
+            assert_eq!(outcome, Err(DmError::BadAddress));
+        }
+        let mut one = [0];
+        read(length, &mut one).expect("the first page is readable");
+        assert_eq!(one, [5]);
+        assert_eq!(write_two((at + 1, &[1, 2]), (length, &[6])), Ok(()));
+        assert_eq!(write_two((0, &[]), (length + 3, &[7])), Ok(()));
+        let mut four = [0; 4];
+        read(length, &mut four).expect("the first page is readable");
+        assert_eq!(four, [6, 1, 2, 7]);
         let at = pages(libc::PROT_READ);
         let mut all = vec![0; 2 * PAGE_BYTES];
         assert_eq!(read(at, &mut all), Ok(()));
