@@ -155,6 +155,13 @@ impl User {
         parse(&line)
     }
 
+    /// Does something that may take so many seconds.
+    pub fn get_within(&mut self, line: &str, seconds: u64) -> Done {
+        self.tell(line);
+        let line = self.answers.recv_timeout(Duration::from_secs(seconds));
+        parse(&line.expect("the user is through in time"))
+    }
+
     /// Does something that does not block for long.
     pub fn get(&mut self, line: &str) -> Done {
         self.tell(line);

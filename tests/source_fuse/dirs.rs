@@ -123,3 +123,37 @@ fn ctime_is_what_it_was_until_a_user_changes_the_object() {
         );
     });
 }
+
+/// How long a directory of a million names takes: cargo test --test source_fuse -- --ignored --nocapture a_million
+#[test]
+#[ignore = "a measurement"]
+fn a_million_names() {
+    let _one = super::rig::serial();
+    let _deadline = super::rig::Deadline::new(600);
+    let rig = Rig::new("tmpfs");
+    std::fs::create_dir(rig.private("d")).expect("a directory");
+    const NAMES: i64 = 1_000_000;
+    for index in 0..NAMES {
+        let path = rig.private(&format!("d/{index}"));
+        let bits = nix::sys::stat::Mode::from_bits_truncate(0o600);
+        nix::sys::stat::mknod(&path, nix::sys::stat::SFlag::S_IFREG, bits, 0).expect("mknod");
+    }
+    let mut user = User::new();
+    for (what, path) in [
+        ("behind", rig.fs.join("d")),
+        ("mounted", rig.join("d")),
+        ("mounted, again", rig.join("d")),
+    ] {
+        let begin = std::time::Instant::now();
+        let found = user.get_within(&format!("entries {}", path.display()), 300);
+        eprintln!("{what}: {found:?} in {:?}", begin.elapsed());
+        assert_eq!(found.ok(), NAMES);
+        let begin = std::time::Instant::now();
+        let script = format!("ls -l '{}' | wc -l", path.display());
+        super::common::run("sh", &["-c", &script]);
+        eprintln!("{what}: ls -l in {:?}", begin.elapsed());
+    }
+    let begin = std::time::Instant::now();
+    super::common::run("rm", &["-r", rig.join("d").to_str().expect("text")]);
+    eprintln!("rm -r in {:?}", begin.elapsed());
+}
