@@ -76,7 +76,7 @@ impl Connection {
     }
 
     fn attr_reply(&self, node: &Node, fd: BorrowedFd<'_>) -> Served {
-        let attr = attr_of(&stat(fd)?, &*self.state_of(node)?);
+        let attr = attr_of(&stat(fd)?, &*self.state_by(node, fd)?);
         Ok(reply::attr(self.attr_valid(node), &attr))
     }
 
@@ -92,7 +92,7 @@ impl Connection {
     pub(super) fn statx(&self, task: &Task<'_>) -> Served {
         let node = self.node(task.request.node)?;
         let fd = self.look(&node)?;
-        let attr = attr_of(&stat(fd.as_fd())?, &*self.state_of(&node)?);
+        let attr = attr_of(&stat(fd.as_fd())?, &*self.state_by(&node, fd.as_fd())?);
         let birth = statx::birth(fd.as_fd())?;
         let mut found = Statx {
             mask: libc::STATX_BASIC_STATS,

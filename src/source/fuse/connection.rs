@@ -1,7 +1,7 @@
 //! One FUSE mount: its channel to the kernel, what is behind it, and the threads that serve it.
 
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -397,6 +397,23 @@ impl Connection {
 
     /// Regions, event list and punches of an object.
     pub(super) fn state_of(&self, node: &Node) -> Result<Arc<ObjectState>, Stop> {
+        self.state_with(node, None)
+    }
+
+    /// The same where a descriptor is at hand.
+    pub(super) fn state_by(
+        &self,
+        node: &Node,
+        fd: BorrowedFd<'_>,
+    ) -> Result<Arc<ObjectState>, Stop> {
+        self.state_with(node, Some(fd))
+    }
+
+    fn state_with(
+        &self,
+        node: &Node,
+        fd: Option<BorrowedFd<'_>>,
+    ) -> Result<Arc<ObjectState>, Stop> {
         loop {
             let before = {
                 let inner = node.lock();
@@ -405,8 +422,11 @@ impl Connection {
                 }
                 inner.state_changes
             };
-            let fd = self.look(node)?;
-            let read = Arc::new(state::read(fd.as_fd()).map_err(DmError::from)?);
+            let read = match fd {
+                Some(fd) => state::read(fd),
+                None => state::read(self.look(node)?.as_fd()),
+            };
+            let read = Node::shared(read.map_err(DmError::from)?);
             let mut inner = node.lock();
             // Read without the lock: it may have been changed meanwhile.
             if inner.state_changes == before {

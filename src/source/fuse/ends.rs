@@ -73,7 +73,7 @@ impl Connection {
             return;
         }
         // Read before it is gone; `listed` is in the node then.
-        if let Err(stop) = self.state_of(&victim.node) {
+        if let Err(stop) = self.state_by(&victim.node, victim.fd.as_fd()) {
             tracing::debug!(?stop, "the list of an object that ends is not known");
         }
         self.keep_ended(victim);

@@ -65,7 +65,7 @@ impl Connection {
     /// What the kernel is told of an object with a name.
     pub(super) fn entry(&self, found: &Found) -> Result<Entry, Stop> {
         let node = &found.node;
-        let state = self.state_of(node)?;
+        let state = self.state_by(node, found.fd.as_fd())?;
         Ok(Entry {
             node: node.id,
             generation: u64::from(node.generation()),

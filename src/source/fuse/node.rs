@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::backing::Backing;
 use super::serve::Task;
@@ -97,6 +97,15 @@ impl Node {
             Handle::Object { generation, .. } => generation,
             _ => 0,
         }
+    }
+
+    /// A state to be kept; most objects have the empty one.
+    pub fn shared(state: ObjectState) -> Arc<ObjectState> {
+        static EMPTY: LazyLock<Arc<ObjectState>> = LazyLock::new(Arc::default);
+        if state == **EMPTY {
+            return Arc::clone(&EMPTY);
+        }
+        Arc::new(state)
     }
 
     /// What changes.
