@@ -101,10 +101,26 @@ pub fn place(fd: BorrowedFd<'_>) -> io::Result<Place> {
     })
 }
 
-/// Is an object immutable, or can it only be appended to?
-pub fn is_protected(fd: BorrowedFd<'_>) -> io::Result<bool> {
-    let protecting = libc::STATX_ATTR_IMMUTABLE | libc::STATX_ATTR_APPEND;
-    Ok(statx(fd, libc::STATX_MODE)?.stx_attributes & protecting as u64 != 0)
+/// What the flags of an inode (chattr) forbid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protection {
+    /// Nothing.
+    None,
+    /// To change what is there.
+    AppendOnly,
+    /// Every change.
+    Immutable,
+}
+
+/// What the flags of an object forbid; O_PATH will do.
+pub fn protection(fd: BorrowedFd<'_>) -> io::Result<Protection> {
+    let attributes = statx(fd, libc::STATX_MODE)?.stx_attributes;
+    let has = |flag: libc::c_int| attributes & flag as u64 != 0;
+    Ok(match () {
+        () if has(libc::STATX_ATTR_IMMUTABLE) => Protection::Immutable,
+        () if has(libc::STATX_ATTR_APPEND) => Protection::AppendOnly,
+        () => Protection::None,
+    })
 }
 
 /// When an object was made; `None` where the file system does not tell.

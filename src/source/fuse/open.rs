@@ -28,7 +28,7 @@ use crate::fs::{ObjectState, stat};
 use crate::model::{EventBody, EventType, NamespaceBody, OpenFor};
 use crate::source::judge;
 use crate::sys::fuse::{self, Caller};
-use crate::sys::statx;
+use crate::sys::statx::{self, Protection};
 
 /// Flags of every answer that opens a file. close(2) asks nothing, so that also a copy of a user's descriptor can be
 /// closed by us.
@@ -92,7 +92,7 @@ impl Connection {
     ) -> Served {
         loop {
             let state = self.state_of(node)?;
-            let fresh = self.fresh_backing(node, writes(flags))?;
+            let fresh = self.fresh_backing(node, flags)?;
             let mut inner = node.lock();
             if inner.changing {
                 return Err(Stop::Wait(Arc::clone(node)));
@@ -114,7 +114,9 @@ impl Connection {
     }
 
     /// A descriptor for a file that has none, or none to write by.
-    fn fresh_backing(&self, node: &Node, write: bool) -> Result<Option<Backing>, Stop> {
+    fn fresh_backing(&self, node: &Node, flags: u32) -> Result<Option<Backing>, Stop> {
+        let write = writes(flags);
+        let appends = flags & libc::O_APPEND as u32 != 0;
         let present = node
             .lock()
             .backing
@@ -124,15 +126,20 @@ impl Connection {
             Some(_) if !write => return Ok(None),
             // It was opened before: the file may not be what it was then.
             Some(true) => {
-                return match statx::is_protected(self.look(node)?.as_fd())? {
-                    true => Err(Stop::Errno(libc::EPERM)),
-                    false => Ok(None),
+                return match statx::protection(self.look(node)?.as_fd())? {
+                    Protection::None => Ok(None),
+                    Protection::AppendOnly if appends => Ok(None),
+                    _ => Err(Stop::Errno(libc::EPERM)),
                 };
             }
             _ => {}
         }
         match self.open_data(node, OpenFor::Write) {
             Ok(fd) => return Ok(Some(Backing::new(fd, true))),
+            Err(Stop::Errno(libc::EPERM)) if write && appends => {
+                let fd = self.open_with(node, OpenFor::Write, libc::O_APPEND)?;
+                return Ok(Some(Backing::new(fd, true)));
+            }
             Err(error) if write => return Err(error),
             // Read-only, immutable, being executed: to read it will do.
             Err(_) => {}
@@ -144,12 +151,16 @@ impl Connection {
     /// Opens the backing file as its users would, also one that has no name any more. (A descriptor of
     /// `Mount::open` would leave the times as they are.)
     pub(super) fn open_data(&self, node: &Node, how: OpenFor) -> Result<OwnedFd, Stop> {
+        self.open_with(node, how, 0)
+    }
+
+    fn open_with(&self, node: &Node, how: OpenFor, flags: i32) -> Result<OwnedFd, Stop> {
         let object = self.look(node)?;
         let mut options = std::fs::OpenOptions::new();
         options
             .read(true)
             .write(how == OpenFor::Write)
-            .custom_flags(libc::O_NONBLOCK);
+            .custom_flags(libc::O_NONBLOCK | flags);
         let file = options.open(format!("/proc/self/fd/{}", object.as_raw_fd()))?;
         Ok(file.into())
     }

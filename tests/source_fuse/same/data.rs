@@ -326,7 +326,7 @@ impl Checks {
         // SAFETY: no argument.
         let other =
             unsafe { libc::ioctl(file.as_raw_fd(), libc::TCGETS, std::ptr::null_mut::<u8>()) };
-        self.say("no terminal", (other, nix::errno::Errno::last_raw()));
+        self.say("no terminal", called(other));
     }
 
     fn programs(&self) {
@@ -368,15 +368,22 @@ impl Checks {
         let to = self.file("clone", 0);
         // SAFETY: two descriptors.
         let cloned = unsafe { libc::ioctl(to.as_raw_fd(), 0x4004_9409, file.as_raw_fd()) };
-        self.say("clone", (cloned, nix::errno::Errno::last_raw()));
-        let set = |flags: libc::c_int| {
+        self.say("clone", called(cloned));
+        let set = |append_only: libc::c_int| {
+            let mut flags: libc::c_int = 0;
+            // SAFETY: the kernel writes four bytes.
+            let got = unsafe { libc::ioctl(file.as_raw_fd(), libc::FS_IOC_GETFLAGS, &mut flags) };
+            flags = flags & !APPEND | append_only;
             // SAFETY: the kernel reads four bytes.
-            unsafe { libc::ioctl(file.as_raw_fd(), libc::FS_IOC_SETFLAGS, &flags) }
+            let set = unsafe { libc::ioctl(file.as_raw_fd(), libc::FS_IOC_SETFLAGS, &flags) };
+            (called(got), called(set))
         };
         self.say("append only", set(APPEND));
         let append = self.open("more", libc::O_WRONLY | libc::O_APPEND);
         let append = append.map(|mut file| plain(file.write(b"x")));
         self.say("append to append-only", append);
+        file.sync_all().expect("synced");
+        self.say("its size", self.at("more").metadata().expect("stat").len());
         self.say(
             "write to append-only",
             self.open("more", libc::O_WRONLY).map(drop),
@@ -384,7 +391,7 @@ impl Checks {
         self.say("no flag", set(0));
         // SAFETY: a descriptor and an integer.
         let lease = unsafe { libc::fcntl(to.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK) };
-        self.say("lease", (lease, nix::errno::Errno::last_raw()));
+        self.say("lease", called(lease));
         drop(to);
         let direct = self.open("more", libc::O_RDONLY | libc::O_DIRECT);
         let direct = direct.map(|file| plain(file.read_at(&mut [0; 100], 7)).is_ok());
@@ -422,5 +429,13 @@ impl Checks {
             of(fallocate(&file, FallocateFlags::empty(), 0, 1001)),
         );
         self.say("size", file.metadata().expect("stat").len());
+    }
+}
+
+/// What a plain call of the C library gave.
+fn called(result: libc::c_int) -> Result<libc::c_int, i32> {
+    match result {
+        -1 => Err(nix::errno::Errno::last_raw()),
+        result => Ok(result),
     }
 }

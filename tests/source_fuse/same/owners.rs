@@ -319,21 +319,26 @@ impl Checks {
         );
     }
 
-    /// FS_NODUMP_FL and FS_IMMUTABLE_FL.
-    fn set_flags(&self, name: &str, flags: libc::c_int) -> Result<(), i32> {
+    /// Adds FS_NODUMP_FL or FS_IMMUTABLE_FL to the flags that are there, as chattr(1) does.
+    fn add_flags(&self, name: &str, more: libc::c_int) -> Result<(), i32> {
         use std::os::fd::AsRawFd;
         let file = self.open(name, libc::O_RDONLY)?;
+        let mut flags: libc::c_int = 0;
+        // SAFETY: the kernel writes four bytes.
+        let got = unsafe { libc::ioctl(file.as_raw_fd(), libc::FS_IOC_GETFLAGS, &mut flags) };
+        flags |= more;
         // SAFETY: the kernel reads four bytes.
-        match unsafe { libc::ioctl(file.as_raw_fd(), libc::FS_IOC_SETFLAGS, &flags) } {
-            0 => Ok(()),
+        let set = unsafe { libc::ioctl(file.as_raw_fd(), libc::FS_IOC_SETFLAGS, &flags) };
+        match (got, set) {
+            (0, 0) => Ok(()),
             _ => Err(nix::errno::Errno::last_raw()),
         }
     }
 
     fn attributes_as_user(&self) {
-        self.say("flags", self.set_flags("own", 0x40));
-        self.say("flags of strangers", self.set_flags("roots", 0x40));
-        self.say("immutable", self.set_flags("own", 0x10));
+        self.say("flags", self.add_flags("own", 0x40));
+        self.say("flags of strangers", self.add_flags("roots", 0x40));
+        self.say("immutable", self.add_flags("own", 0x10));
         self.say("user", self.set("own", c"user.u", b"u", 0));
         self.say("of strangers", self.set("roots", c"user.u", b"u", 0));
         self.say("trusted", self.set("own", c"trusted.u", b"u", 0));
