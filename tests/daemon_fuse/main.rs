@@ -12,5 +12,6 @@ mod support;
 
 mod deaths;
 mod mounts;
+mod names;
 mod namespace;
 mod store;
