@@ -2,7 +2,7 @@
 # Installs the Debian packages that the build and the tests need, where they are missing, and says so.
 set -euo pipefail
 
-packages=(build-essential cmake pkg-config clang libclang-dev xfsprogs btrfs-progs e2fsprogs attr libssl-dev)
+packages=(build-essential cmake pkg-config clang libclang-dev xfsprogs btrfs-progs e2fsprogs attr fio libssl-dev)
 # Any Python will do that can make virtual environments.
 python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3 python3-venv)
 missing=()

@@ -315,6 +315,46 @@ fn a_killed_reader_is_withdrawn_and_a_late_answer_harms_nobody() {
 }
 
 #[test]
+fn who_waits_for_long_is_not_taken_for_dead() {
+    on_xfs(60, |rig| {
+        let mut user = User::new();
+        for (index, (flags, line)) in [
+            ("RDONLY", "pread FD 0 100"),
+            ("RDONLY", "pread FD 0 262144"),
+            ("RDONLY", "sendfile FD 10 2000"),
+            ("RDONLY|DIRECT", "pread FD 0 8192"),
+            ("RDWR", "pwrite FD 0 100"),
+            ("RDWR", "ftruncate FD 5"),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let name = format!("f{index}");
+            rig.stub(&name, SIZE);
+            let fd = user.open(&rig.join(&name), flags);
+            user.tell(&line.replace("FD", &fd.to_string()));
+            let event = rig.sink.next();
+            rig.source.look_after_callers();
+            rig.recall(event.file());
+            rig.answer(&event, Answer::Continue);
+            user.result().ok();
+        }
+        rig.stub("mapped", SIZE);
+        let fd = user.open(&rig.join("mapped"), "RDONLY");
+        let line = format!("map {fd} 0 8192 {} {}", libc::PROT_READ, libc::MAP_SHARED);
+        let base = user.get(&line).ok();
+        user.tell(&format!("load {base} 10 0"));
+        let event = rig.sink.next();
+        rig.source.look_after_callers();
+        rig.recall(event.file());
+        rig.answer(&event, Answer::Continue);
+        user.result().is_right(10);
+        assert_eq!(rig.sink.withdrawn(), vec![]);
+        rig.is_quiet();
+    });
+}
+
+#[test]
 fn a_signal_that_is_handled_ends_no_wait() {
     on_xfs(60, |rig| {
         let mut user = User::new();

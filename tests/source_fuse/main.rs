@@ -6,6 +6,7 @@ mod conformance;
 mod data;
 mod deaths;
 mod dirs;
+mod fio;
 mod names;
 mod orders;
 mod restart;

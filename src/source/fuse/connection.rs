@@ -25,6 +25,7 @@ use crate::fs::{Mount, ObjectState, handle, state, store};
 use crate::model::{DmError, EventSet, EventType, FsId, Handle, OpenFor};
 use crate::source::EventSink;
 use crate::source::arena::{Arena, Kept, Role};
+use crate::source::judge;
 use crate::sys::fuse::{self, Received};
 use crate::sys::process;
 
@@ -355,7 +356,14 @@ impl Connection {
     /// The list of the file system changed.
     pub(super) fn renew_list(&self) {
         if let Some(sink) = self.sink.get() {
-            self.list.store(sink.list(self.fs()).0, Ordering::Release);
+            let list = sink.list(self.fs());
+            let before = EventSet(self.list.swap(list.0, Ordering::AcqRel));
+            if judge::data_flags(list) & !judge::data_flags(before) != 0 {
+                // Files that the list guards: what the kernel has of them would be read unseen.
+                let nodes = self.nodes.all();
+                self.invalidator
+                    .pages_of_all_later(nodes.iter().map(|node| node.id).collect());
+            }
             let inherits = sink.wants_new_objects(self.fs());
             self.inherits.store(inherits, Ordering::Release);
         }

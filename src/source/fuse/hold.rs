@@ -83,9 +83,17 @@ impl Held {
             let each = lists.tasks.iter();
             let each = each.filter(|(serial, _)| !lists.fresh.contains(serial));
             each.map(|(serial, task)| {
-                // Readahead: the kernel lets the thread go without a word.
-                let call = matches!(task.request.op, Op::Read { .. }).then_some(task.call.hash);
-                (*serial, task.request.pid, call)
+                // Readahead: the kernel lets the thread go without a word. Direct reads may be asynchronous: the
+                // thread goes on, and waits for them elsewhere.
+                let is_ahead = match task.request.op {
+                    Op::Read { flags, .. } => flags & libc::O_DIRECT as u32 == 0,
+                    _ => false,
+                };
+                (
+                    *serial,
+                    task.request.pid,
+                    is_ahead.then_some(task.call.hash),
+                )
             })
             .collect()
         };

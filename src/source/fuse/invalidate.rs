@@ -89,6 +89,17 @@ impl Invalidator {
         Ok(told)
     }
 
+    /// The same for many objects, one after the other, in one thread for which nobody waits.
+    pub fn pages_of_all_later(&self, nodes: Vec<u64>) {
+        let shared = Arc::clone(&self.shared);
+        let made = std::thread::Builder::new()
+            .name("fuse-pages".into())
+            .spawn(move || nodes.into_iter().for_each(|node| shared.pages(node)));
+        if let Err(error) = made {
+            tracing::error!(%error, "no thread to drop old pages of files");
+        }
+    }
+
     /// Attributes and pages are old; they go some time later, and nobody waits.
     pub fn pages_later(&self, node: u64) {
         {
