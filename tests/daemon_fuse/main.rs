@@ -14,4 +14,5 @@ mod deaths;
 mod mounts;
 mod names;
 mod namespace;
+mod objects;
 mod store;
