@@ -104,7 +104,7 @@ pub(crate) struct Served {
     inherits: AtomicBool,
     /// No mark hides a file that its list guards.
     marks_cleared: AtomicBool,
-    /// Held while its list is read and applied.
+    /// Held while its list is asked of the engine and applied, and taken for nothing else: never under the engine's lock.
     renewing: Mutex<()>,
     /// Notifications that are asked for, guarded against two changes at once.
     watched: Mutex<u64>,
