@@ -4,9 +4,6 @@
 //! when the event is answered; data of files without regions goes past us (passthrough). What a worker leaves
 //! unanswered the kernel sends again to the next, and what it had led to is in a [`table`] that outlives it.
 
-// Until every operation is there.
-#![allow(dead_code)]
-
 mod attrs;
 mod backing;
 mod change;
