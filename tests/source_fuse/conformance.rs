@@ -61,17 +61,17 @@ fn on_each_way(seconds: u64, test: impl Fn(&Rig)) {
 
 #[test]
 fn names_are_as_behind() {
-    on_each_way(120, |rig| compare(rig, "names"));
+    on_each_way(240, |rig| compare(rig, "names"));
 }
 
 #[test]
 fn data_is_as_behind() {
-    on_each_way(120, |rig| compare(rig, "data"));
+    on_each_way(240, |rig| compare(rig, "data"));
 }
 
 #[test]
 fn owners_are_as_behind() {
-    on_each_way(120, |rig| compare(rig, "owners"));
+    on_each_way(240, |rig| compare(rig, "owners"));
 }
 
 /// A program of crates.io, built once below target/.
@@ -129,17 +129,21 @@ fn pjdfstest_finds_the_same() {
     let settings = "[settings]\nnaptime = 0.02\nallow_remount = false\n\
         [dummy_auth]\nentries = [[\"daemon\", \"daemon\"], [\"bin\", \"bin\"]]\n";
     std::fs::write(&config, settings).expect("a configuration");
-    let behind = results(&program, &config, &rig.fs.join("behind"));
-    let mounted = results(&program, &config, &rig.join("mounted"));
-    assert!(behind.len() > 300, "{behind:?}");
-    let differences: Vec<_> = mounted
-        .iter()
-        .filter(|line| !behind.contains(line))
-        .collect();
-    assert!(
-        differences.is_empty() && mounted.len() == behind.len(),
-        "{differences:#?}"
-    );
+    let differing = |round: u32| -> Vec<String> {
+        let behind = results(&program, &config, &rig.fs.join(format!("behind{round}")));
+        let mounted = results(&program, &config, &rig.join(format!("mounted{round}")));
+        assert!(behind.len() > 300, "{behind:?}");
+        assert_eq!(behind.len(), mounted.len());
+        let differs = |line: &String| !behind.contains(line);
+        mounted.into_iter().filter(differs).collect()
+    };
+    let mut differences = differing(1);
+    if !differences.is_empty() {
+        // Some of its tests compare times with the clock: on a machine that stood still they fail.
+        let again = differing(2);
+        differences.retain(|line| again.contains(line));
+    }
+    assert!(differences.is_empty(), "{differences:#?}");
 }
 
 #[test]
