@@ -109,10 +109,12 @@ impl EventSource for FakeSource {
     }
     fn blocked(&self) -> Vec<(Serial, u32, u64)> {
         let found = self.blocked.iter().map(|serial| (*serial, 1, 1)).collect();
-        let late = self.late.lock().expect("not poisoned").take();
         let sink = self.sink.lock().expect("not poisoned").clone();
         let sink = sink.and_then(|sink| sink.upgrade());
-        if let (Some(serial), Some(sink)) = (late, sink) {
+        // Not before it was started.
+        if let Some(sink) = sink
+            && let Some(serial) = self.late.lock().expect("not poisoned").take()
+        {
             bring_read(sink.as_ref(), serial);
         }
         found

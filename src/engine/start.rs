@@ -60,13 +60,15 @@ impl Engine {
             journal_path: path.display().to_string(),
             started_ms: clock::realtime_ms(),
         });
+        // Before the source makes new serials: after the death of both processes it begins with the same ones.
+        engine.drop_lost_events();
         engine.take_up_file_systems();
         let sink: Arc<dyn EventSink> = Arc::clone(&engine) as Arc<dyn EventSink>;
         Arc::clone(&engine.source)
             .start(sink)
             .map_err(|error| format!("event source: {error}"))?;
-        engine.mount_lost_ones_again();
         engine.drop_lost_events();
+        engine.mount_lost_ones_again();
         engine.keep_house()?;
         Ok(engine)
     }
