@@ -210,6 +210,9 @@ impl Connection {
         if found.node.lock().opens == 0 {
             // The kernel never heard of it.
             self.forgotten(&found.node);
+            let id = found.node.id;
+            drop(found);
+            self.nodes.forget(id);
         }
         done
     }

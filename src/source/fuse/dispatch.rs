@@ -165,6 +165,8 @@ impl Connection {
     fn forget(&self, id: u64) {
         if let Some(node) = self.nodes.forget(id) {
             self.forgotten(&node);
+            drop(node);
+            self.nodes.forget(id);
         }
     }
 }

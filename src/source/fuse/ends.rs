@@ -165,14 +165,13 @@ impl Connection {
             .for_each(|node| self.destroy_if_unused(node));
     }
 
-    /// The kernel has forgotten a node that something kept.
+    /// The kernel has forgotten a node that something kept. [`super::node::Nodes::forget`] follows.
     pub(super) fn forgotten(&self, node: &Node) {
         let mut inner = node.lock();
         let is_ended = inner.is_ended;
         if inner.opens == 0 && inner.backing.is_none() {
             self.drop_row(&mut inner);
             drop(inner);
-            self.nodes.forget(node.id);
             if is_ended {
                 self.mount.forget(node.handle);
             }

@@ -171,7 +171,10 @@ impl Nodes {
         let is_this = shard
             .get(&node.id)
             .is_some_and(|found| Arc::ptr_eq(found, node));
-        if is_this && !node.is_looked_up.load(Ordering::Acquire) && !node.lock().is_needed() {
+        // The shard has one, the caller has one: any other is that of a request.
+        let is_alone = Arc::strong_count(node) == 2;
+        let is_unseen = !node.is_looked_up.load(Ordering::Acquire);
+        if is_this && is_alone && is_unseen && !node.lock().is_needed() {
             shard.remove(&node.id);
         }
     }
@@ -195,9 +198,11 @@ impl Nodes {
     /// The kernel has forgotten it. Returns it if it has to be kept all the same.
     pub fn forget(&self, id: u64) -> Option<Arc<Node>> {
         let mut shard = self.shard(id);
-        let node = Arc::clone(shard.get(&id)?);
-        if node.lock().is_needed() {
-            return Some(node);
+        let node = shard.get(&id)?;
+        // The kernel may have looked it up again, and FORGETs are read late: a request that has the node is about
+        // to count on it, and all that use an object must have the same one.
+        if Arc::strong_count(node) > 1 || node.lock().is_needed() {
+            return Some(Arc::clone(node));
         }
         shard.remove(&id);
         None
@@ -211,5 +216,43 @@ impl Nodes {
             shard.values().cloned().collect::<Vec<_>>()
         })
         .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::FsId;
+
+    fn handle(inode: u64) -> Handle {
+        Handle::Object {
+            fs: FsId(1),
+            inode,
+            generation: 1,
+        }
+    }
+
+    #[test]
+    fn a_node_in_use_is_not_forgotten() {
+        let nodes = Nodes::default();
+        let used = nodes.meet(5, handle(5), Kinds::REGULAR);
+        assert!(nodes.forget(5).is_some());
+        let again = nodes.meet(5, handle(5), Kinds::REGULAR);
+        assert!(Arc::ptr_eq(&used, &again));
+        drop((used, again));
+        assert!(nodes.forget(5).is_none());
+        assert!(nodes.get(5).is_none());
+    }
+
+    #[test]
+    fn what_only_an_application_used_goes_unless_a_request_has_it() {
+        let nodes = Nodes::default();
+        let unseen = nodes.meet_unseen(5, handle(5), Kinds::REGULAR);
+        let of_request = nodes.get(5);
+        nodes.leave(&unseen);
+        assert!(nodes.get(5).is_some());
+        drop(of_request);
+        nodes.leave(&unseen);
+        assert!(nodes.get(5).is_none());
     }
 }
