@@ -133,6 +133,7 @@ fn pjdfstest_finds_the_same() {
         let behind = results(&program, &config, &rig.fs.join(format!("behind{round}")));
         let mounted = results(&program, &config, &rig.join(format!("mounted{round}")));
         assert!(behind.len() > 300, "{behind:?}");
+        assert!(mounted.len() > 300, "{mounted:?}");
         let differs = |line: &String| !behind.contains(line);
         mounted.into_iter().filter(differs).collect()
     };
