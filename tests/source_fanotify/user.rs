@@ -559,7 +559,7 @@ fn faults(fd: i32, size: u64, milliseconds: u64) -> Done {
         all.wrong += one.wrong;
         if all.result % 16 == 0 {
             // A file that somebody always waits for is never migrated.
-            std::thread::sleep(Duration::from_millis(3));
+            std::thread::sleep(Duration::from_millis(all.result as u64 * 37 % 40));
         }
     }
     all
@@ -615,7 +615,7 @@ fn once(fd: i32, size: u64, round: u64) -> Done {
                     return done;
                 };
                 libc::close(fd);
-                std::thread::sleep(Duration::from_micros(round * 53 % 6000));
+                std::thread::sleep(Duration::from_micros(round * 5303 % 30_000));
                 let at = at as usize;
                 let seen = std::hint::black_box(bytes)[at..at + 4096].to_vec();
                 libc::munmap(bytes.as_ptr().cast_mut().cast(), size as usize);

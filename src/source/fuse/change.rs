@@ -127,6 +127,8 @@ impl Connection {
             }
         }
         if guards_more && changing.way.is_some() {
+            // Reads that were parked for the lock hold pages.
+            self.resume_io(node);
             self.drop_pages(node, Waiting::Goes)?;
         }
         let had_refused = std::mem::take(&mut node.lock().has_refused);
@@ -142,8 +144,9 @@ impl Connection {
     /// Accesses to bytes that are guarded from now on are seen: the file is not open past us, nor mapped.
     fn test_visible(&self, changing: &Changing<'_>, object: Handle) -> Result<(), DmError> {
         match changing.way {
-            Some(Way::Passthrough) => Err(DmError::Busy),
+            Some(Way::Passthrough) if !self.skips(Skip::OPEN_COUNT) => Err(DmError::Busy),
             Some(_) => Ok(()),
+            None if self.skips(Skip::LEASE) => Ok(()),
             None => {
                 let file = self.mount.open(object, OpenFor::Write);
                 match file.map_err(in_use) {
@@ -221,6 +224,20 @@ impl Connection {
 
     fn io_exclusive<'a>(&self, node: &'a Node) -> RwLockWriteGuard<'a, ()> {
         node.io.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The I/O lock is free: what waited for it goes on, while opens stay parked.
+    fn resume_io(&self, node: &Node) {
+        let io: Vec<_> = {
+            let mut inner = node.lock();
+            let waiting = std::mem::take(&mut inner.waiting);
+            let (opens, io) = waiting
+                .into_iter()
+                .partition(|task| task.request.op.opens());
+            inner.waiting = opens;
+            io
+        };
+        io.into_iter().for_each(|task| self.again(task));
     }
 
     /// Changes with the data of the file.

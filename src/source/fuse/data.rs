@@ -22,7 +22,7 @@ use super::skip::Skip;
 use super::start::IO_BYTES_MAX;
 use super::table::{OpenFile, Way};
 use super::wire::{Op, reply};
-use crate::fs::{stat, state};
+use crate::fs::{ObjectState, stat, state};
 use crate::model::{EventType, OpenFor};
 use crate::source::judge::Access;
 use crate::sys::fuse::Caller;
@@ -41,11 +41,8 @@ thread_local! {
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The data of a file, kept from being punched while it lives.
-pub(super) struct Steady<'a> {
-    pub backing: Arc<Backing>,
-    _io: Option<RwLockReadGuard<'a, ()>>,
-}
+/// The data of a file are not punched while it lives.
+type Steady<'a> = Option<RwLockReadGuard<'a, ()>>;
 
 /// A file to be changed: the open one, or one that is opened for this.
 pub(super) enum Target {
@@ -64,10 +61,7 @@ impl AsFd for Target {
 
 impl Connection {
     /// Keeps the data of a node from being punched; parked if they are just being punched.
-    pub(super) fn io<'a>(
-        &self,
-        node: &'a Arc<Node>,
-    ) -> Result<Option<RwLockReadGuard<'a, ()>>, Stop> {
+    fn io<'a>(&self, node: &'a Arc<Node>) -> Result<Steady<'a>, Stop> {
         if self.skips(Skip::IO_LOCK) {
             return Ok(None);
         }
@@ -79,13 +73,27 @@ impl Connection {
         }
     }
 
-    pub(super) fn steady<'a>(&self, node: &'a Arc<Node>) -> Result<Steady<'a>, Stop> {
-        let io = self.io(node)?;
+    /// Asks what the regions want, and keeps the data from being punched as long as they say so. The lock is not held
+    /// meanwhile: to find out about the caller may take some time.
+    fn settle<'a, T>(
+        &self,
+        node: &'a Arc<Node>,
+        mut ask: impl FnMut(&ObjectState) -> Result<T, Stop>,
+    ) -> Result<(Steady<'a>, T), Stop> {
+        loop {
+            let state = self.state_of(node)?;
+            let asked = ask(&self.under_list(&state))?;
+            let steady = self.io(node)?;
+            if Arc::ptr_eq(&state, &self.state_of(node)?) {
+                return Ok((steady, asked));
+            }
+        }
+    }
+
+    /// The open backing file.
+    fn backing(&self, node: &Node) -> Result<Arc<Backing>, Stop> {
         let backing = node.lock().backing.clone();
-        Ok(Steady {
-            backing: backing.ok_or(Stop::Errno(libc::EBADF))?,
-            _io: io,
-        })
+        backing.ok_or(Stop::Errno(libc::EBADF))
     }
 
     /// READ.
@@ -100,21 +108,23 @@ impl Connection {
             return Err(Stop::Errno(libc::EINVAL));
         };
         let node = self.node(task.request.node)?;
+        let backing = self.backing(&node)?;
+        let fd = backing.as_fd();
         let stays_guarded = {
-            let steady = self.steady(&node)?;
-            let fd = steady.backing.as_fd();
-            let state = self.guarding(&node)?;
-            let file = Self::guarded(&node, &state, || Self::size_of(fd))?;
-            let guarded = file.filter(|file| file.reads(offset, u64::from(size)));
-            if let Some(file) = &guarded {
+            let (_steady, guarded) = self.settle(&node, |state| {
+                let file = Self::guarded(&node, state, || Self::size_of(fd))?;
+                let Some(file) = file.filter(|file| file.reads(offset, u64::from(size))) else {
+                    return Ok(false);
+                };
                 let is_direct = flags & libc::O_DIRECT as u32 != 0;
-                if size > PAGE_BYTES && !is_direct && !self.is_known_call(task, file) {
+                if size > PAGE_BYTES && !is_direct && !self.is_known_call(task, &file) {
                     refuse_many(&node, offset, size)?;
                 }
-                self.ask_to_read(task, file, offset, u64::from(size))?;
-            }
+                self.ask_to_read(task, &file, offset, u64::from(size))?;
+                Ok(true)
+            })?;
             self.send_data(task, fd, offset, size)?;
-            guarded.is_some()
+            guarded
         };
         if stays_guarded {
             // An application let it pass with the region in place: the next access is to be seen.
@@ -158,14 +168,16 @@ impl Connection {
             return Err(Stop::Errno(libc::EINVAL));
         };
         let node = self.node(task.request.node)?;
-        let steady = self.steady(&node)?;
-        let fd = steady.backing.as_fd();
-        let state = self.guarding(&node)?;
+        let backing = self.backing(&node)?;
+        let fd = backing.as_fd();
         let length = task.request.data.len() as u64;
-        let guarded = Self::guarded(&node, &state, || Self::size_of(fd))?;
-        if let Some(file) = &guarded {
-            self.ask_to_write(task, file, offset, length)?;
-        }
+        let (_steady, is_for_reading) = self.settle(&node, |state| {
+            let Some(file) = Self::guarded(&node, state, || Self::size_of(fd))? else {
+                return Ok(false);
+            };
+            self.ask_to_write(task, &file, offset, length)?;
+            Ok(file.is_for_reading(offset, length))
+        })?;
         let written = {
             // What a mapping stored is written by nobody in particular.
             let _caller = match from_cache {
@@ -179,7 +191,7 @@ impl Connection {
         }
         self.changed(&node, fd)?;
         self.reply(task.request.reply_to(), Ok(&reply::written(written)));
-        if guarded.is_some_and(|file| file.is_for_reading(offset, length)) {
+        if is_for_reading {
             // The kernel has the pages now; who reads them is to be seen.
             self.invalidator.pages_later(node.id);
         }
@@ -228,13 +240,14 @@ impl Connection {
         kill_suidgid: bool,
         always_moves: bool,
     ) -> Result<(), Stop> {
-        let _io = self.io(node)?;
         let file = self.target(node)?;
         let fd = file.as_fd();
-        let state = self.guarding(node)?;
-        if let Some(file) = Self::guarded(node, &state, || Self::size_of(fd))? {
-            self.ask_to_truncate(task, &file, size)?;
-        }
+        let (_steady, ()) = self.settle(node, |state| {
+            match Self::guarded(node, state, || Self::size_of(fd))? {
+                Some(file) => self.ask_to_truncate(task, &file, size),
+                None => Ok(()),
+            }
+        })?;
         let length = i64::try_from(size).map_err(|_| Stop::Errno(libc::EFBIG))?;
         {
             let _caller = caller(task, kill_suidgid)?;
@@ -275,13 +288,14 @@ impl Connection {
             return Err(Stop::Errno(libc::EINVAL));
         };
         let node = self.node(task.request.node)?;
-        let _io = self.io(&node)?;
         let file = self.target(&node)?;
         let fd = file.as_fd();
-        let state = self.guarding(&node)?;
-        if let Some(file) = Self::guarded(&node, &state, || Self::size_of(fd))? {
-            self.ask_to_write(task, &file, offset, length)?;
-        }
+        let (_steady, ()) = self.settle(&node, |state| {
+            match Self::guarded(&node, state, || Self::size_of(fd))? {
+                Some(file) => self.ask_to_write(task, &file, offset, length),
+                None => Ok(()),
+            }
+        })?;
         let signed = |value: u64| i64::try_from(value).map_err(|_| Stop::Errno(libc::EFBIG));
         let mode = FallocateFlags::from_bits_retain(mode as i32);
         {
@@ -307,9 +321,9 @@ impl Connection {
     /// blocks are there or not: who copies a file by its data must not leave out what would be recalled.
     pub(super) fn lseek(&self, task: &Task<'_>, offset: u64, whence: u32) -> Served {
         let node = self.node(task.request.node)?;
-        let _io = self.io(&node)?;
+        let _steady = self.io(&node)?;
         let file = self.readable(&node)?;
-        let state = self.guarding(&node)?;
+        let state = self.under_list(&self.state_of(&node)?);
         let size = Self::size_of(file.as_fd())?;
         let found = super::seek::seek(&state, size, offset, whence, &|from, whence| {
             let from = i64::try_from(from).map_err(|_| Errno::ENXIO)?;
@@ -332,16 +346,20 @@ impl Connection {
             return Err(Stop::Errno(libc::EINVAL));
         };
         let (from, to) = (self.node(task.request.node)?, self.node(node_out)?);
-        let (source, target) = (self.steady(&from)?, self.steady(&to)?);
-        let (fd_in, fd_out) = (source.backing.as_fd(), target.backing.as_fd());
-        let state = self.guarding(&from)?;
-        if let Some(file) = Self::guarded(&from, &state, || Self::size_of(fd_in))? {
-            self.ask_to_copy(task, &file, Access::Read, off_in, length)?;
-        }
-        let state = self.guarding(&to)?;
-        if let Some(file) = Self::guarded(&to, &state, || Self::size_of(fd_out))? {
-            self.ask_to_copy(task, &file, Access::Write, off_out, length)?;
-        }
+        let (source, target) = (self.backing(&from)?, self.backing(&to)?);
+        let (fd_in, fd_out) = (source.as_fd(), target.as_fd());
+        let (_in, ()) = self.settle(&from, |state| {
+            match Self::guarded(&from, state, || Self::size_of(fd_in))? {
+                Some(file) => self.ask_to_copy(task, &file, Access::Read, off_in, length),
+                None => Ok(()),
+            }
+        })?;
+        let (_out, ()) = self.settle(&to, |state| {
+            match Self::guarded(&to, state, || Self::size_of(fd_out))? {
+                Some(file) => self.ask_to_copy(task, &file, Access::Write, off_out, length),
+                None => Ok(()),
+            }
+        })?;
         let copied = {
             let _caller = caller(task, false)?;
             copy(fd_in, off_in, fd_out, off_out, length)?

@@ -70,15 +70,12 @@ impl Guarded<'_> {
 }
 
 impl Connection {
-    /// State of a file with the regions that count.
-    pub(super) fn guarding(&self, node: &Node) -> Result<Arc<ObjectState>, Stop> {
-        let state = self.state_of(node)?;
-        match judge::data_flags(self.list()) {
-            0 => Ok(state),
-            _ => Ok(Arc::new(judge::under_list(
-                ObjectState::clone(&state),
-                self.list(),
-            ))),
+    /// The state with the regions that count.
+    pub(super) fn under_list(&self, state: &Arc<ObjectState>) -> Arc<ObjectState> {
+        let list = self.list();
+        match judge::data_flags(list) {
+            0 => Arc::clone(state),
+            _ => Arc::new(judge::under_list(ObjectState::clone(state), list)),
         }
     }
 

@@ -343,6 +343,14 @@ impl Request<'_> {
 }
 
 impl Op {
+    /// Does it open a file?
+    pub fn opens(&self) -> bool {
+        matches!(
+            self,
+            Self::Open { .. } | Self::Create { .. } | Self::Tmpfile { .. }
+        )
+    }
+
     /// Does the kernel wait for a reply? (To an INTERRUPT one may be sent.)
     pub fn wants_reply(&self) -> bool {
         !matches!(
