@@ -20,6 +20,11 @@ pub const KINDS: [&str; 3] = ["xfs", "ext4", "btrfs"];
 
 const TRY_LIMIT: std::time::Duration = std::time::Duration::from_secs(30);
 
+/// Is a test that cannot do its work a failure (`DMAPI_NO_SKIP=1`)?
+pub fn no_skip() -> bool {
+    std::env::var_os("DMAPI_NO_SKIP").is_some_and(|value| value == "1")
+}
+
 /// Real file systems need root; says so where it is missing.
 pub fn is_root() -> bool {
     let root = nix::unistd::geteuid().is_root();
