@@ -258,6 +258,7 @@ fn mount() -> Arc<Mount> {
         limits,
         root_object: (1, 1),
         root: root.into(),
+        destroyed: Default::default(),
         known: None,
     })
 }

@@ -28,6 +28,7 @@ impl Nowhere {
             limits,
             root_object: (1, 1),
             root: root.into(),
+            destroyed: Default::default(),
             known: None,
         }))
     }

@@ -50,12 +50,13 @@ pub fn get_dirattrs(
     let entered = Entered::begin(target, Right::Shared, kinds, OpenFor::Read)?;
     let want = check(mask)?;
     let dir = entered.file()?.try_clone_to_owned()?;
+    let device = mounts::facts_of(&target.handle)?.user_device();
     let mut scan = DirScan::new(&mount, dir, location.cast_unsigned(), want)?;
     loop {
         match scan.next_entry()? {
             None => return Ok(end(scan.location())),
             Some(mut entry) => {
-                hide(&mut entry.stat, mask);
+                show(&mut entry.stat, mask, device);
                 let found = Found {
                     stat: &entry.stat,
                     name: Some(&entry.name),
@@ -113,12 +114,13 @@ fn bulk(
         ..check(mask)?
     };
     let mount = Mount::new(entered.file()?.try_clone_to_owned()?)?;
+    let device = mounts::facts_of(&target.handle)?.user_device();
     let mut scan = BulkScan::new(&mount, location.cast_unsigned(), want)?;
     loop {
         match scan.next_object()? {
             None => return Ok(end(scan.location())),
             Some(mut object) => {
-                hide(&mut object.stat, mask);
+                show(&mut object.stat, mask, device);
                 let found = Found {
                     stat: &object.stat,
                     name: None,
@@ -140,7 +142,12 @@ fn check(mask: AttrMask) -> Result<Want, DmError> {
 }
 
 /// A handle that was not asked for takes no room.
-fn hide(stat: &mut ObjectStat, mask: AttrMask) {
+/// What the caller sees of an object: the device that users see, and no handle that was not asked for.
+fn show(stat: &mut ObjectStat, mask: AttrMask, device: u64) {
+    // One without a handle is another file system's.
+    if stat.handle.is_some() {
+        stat.device = device;
+    }
     if !mask.has(AttrMask::HANDLE) {
         stat.handle = None;
     }

@@ -7,6 +7,7 @@ use nix::unistd::fsync;
 use super::call::{Entered, tell};
 use super::dialect::reading;
 use super::mounts;
+use super::node::ping;
 use crate::fs::invisible::CHUNK_BYTES_MAX;
 use crate::fs::{FsKind, Kept, hole, stat, state};
 use crate::model::{DmError, Extent, Kinds, Right};
@@ -77,13 +78,19 @@ pub fn write_invis(
     {
         return Err(DmError::FileTooBig);
     }
-    let kind = mounts::facts_of(&target.handle)?.identity.kind;
+    let facts = mounts::facts_of(&target.handle)?;
+    let kind = facts.identity.kind;
     let mut entered = Entered::begin(target, Right::Exclusive, Kinds::REGULAR, OpenFor::Write)?;
     let written = move_data(&mut entered, offset, length, &mut |file, chunk| {
         write_chunk(kind, file, chunk, transfer)
     })?;
     if flags & WRITE_SYNC != 0 {
         fsync(entered.file()?).map_err(|errno| DmError::from_errno(errno as i32))?;
+    }
+    if facts.is_behind_fuse() {
+        // What users' caches have goes with the end of the call; this thread's next call comes after that.
+        drop(entered);
+        ping()?;
     }
     Ok(written)
 }

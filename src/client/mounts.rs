@@ -69,6 +69,16 @@ pub(super) fn handle_of(fd: BorrowedFd<'_>) -> Result<Handle, DmError> {
 }
 
 impl Facts {
+    /// Do users see it through a FUSE mount?
+    pub(super) fn is_behind_fuse(&self) -> bool {
+        self.fuse.is_some()
+    }
+
+    /// `st_dev` of its objects as users see them.
+    pub(super) fn user_device(&self) -> u64 {
+        self.fuse.map_or(self.identity.device, |view| view.device)
+    }
+
     fn handle_of(&self, fd: BorrowedFd<'_>) -> Result<Handle, DmError> {
         match self.fuse {
             Some(view) => view.handle_of(fd),

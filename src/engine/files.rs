@@ -7,7 +7,7 @@ use super::core::Core;
 use super::requests::{Durability, carry_out};
 use super::sink::DESTROY_LISTED;
 use super::{Asked, ConnId, Engine, Outcome};
-use crate::fs::{Mount, attr, handle, side, stat, state, users};
+use crate::fs::{Mount, attr, handle, side, stat, state, store, users};
 use crate::model::machine::changed_list;
 use crate::model::{DmError, EventSet, EventType, FsId, Handle, Kinds, OpenFor, Right, Token};
 use crate::proto::{Reply, Request, Target};
@@ -208,6 +208,7 @@ impl Engine {
     /// The client gets a descriptor to write by; the end of that is its `Leave`.
     fn begin_write(&self, conn: ConnId, handle: Handle, opened: &Opened) {
         self.hide_from_ctime(handle, opened);
+        self.source.writing(handle);
         self.with(|core, _| core.writes(conn, handle));
     }
 
@@ -302,7 +303,10 @@ impl Engine {
         let as_users_see_it = self.source.user_device(opened.mount.fs);
         let is_open = |device| users::is_open(device, inode, &own);
         // Behind FUSE somebody may have the file itself open.
-        Ok(is_open(device) || as_users_see_it.is_some_and(|seen| seen != device && is_open(seen)))
+        let is_seen =
+            is_open(device) || as_users_see_it.is_some_and(|seen| seen != device && is_open(seen));
+        // In a user namespace /proc does not tell of mappings.
+        Ok(is_seen || store::is_unprivileged() && self.source.is_open(handle))
     }
 
     /// Does the object of a handle live? (For rights and holds, which name objects without opening them.)

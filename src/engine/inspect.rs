@@ -52,7 +52,13 @@ impl Engine {
         };
         let is_open = mask.has(AttrMask::FOPEN) && self.is_open(handle, opened)?;
         let found = opened.mount.look(opened.fd.as_fd(), &want)?;
-        Ok(ObjectStat { is_open, ..found })
+        // Behind FUSE users see another one.
+        let device = handle.fs().and_then(|fs| self.source.user_device(fs));
+        Ok(ObjectStat {
+            is_open,
+            device: device.unwrap_or(found.device),
+            ..found
+        })
     }
 }
 

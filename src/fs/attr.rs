@@ -84,9 +84,24 @@ pub fn set(
         return Err(DmError::TooBig { need: None });
     }
     let kept = kept_dtime(fd, set_dtime)?;
-    store::set(fd, &xattr, value).map_err(set_error)?;
+    match store::set(fd, &xattr, value).map_err(set_error) {
+        // What users are shown of ctime is no reason to fail.
+        Err(DmError::NoSpace) => set_instead_of_ctime(fd, &xattr, value)?,
+        set => set?,
+    }
     settle_dtime(fd, kept);
     Ok(())
+}
+
+fn set_instead_of_ctime(fd: BorrowedFd<'_>, xattr: &[u8], value: &[u8]) -> Result<(), DmError> {
+    let shown = state::read(fd)?.shown_ctime.ok_or(DmError::NoSpace)?;
+    state::clear_ctime(fd)?;
+    let set = store::set(fd, xattr, value).map_err(set_error);
+    if set.is_err() {
+        // It had room before.
+        let _ = state::update(fd, |state| state.shown_ctime = Some(shown));
+    }
+    set
 }
 
 /// Removes an attribute (worker only); `NotFound` if there is none.

@@ -9,6 +9,7 @@ use std::os::fd::AsRawFd;
 use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
+use std::sync::PoisonError;
 
 use nix::sys::stat::SFlag;
 use nix::sys::stat::fstat;
@@ -18,6 +19,7 @@ use crate::fs::Mount;
 use crate::fs::ext4::Volume;
 use crate::fs::identify::Identity;
 use crate::fs::identify::fnv;
+use crate::fs::known::Object;
 use crate::fs::store;
 use crate::model::DmError;
 use crate::model::Handle;
@@ -278,9 +280,28 @@ impl Mount {
         }
     }
 
+    /// The end of an object was told (DESTROY), though the kernel may hold it a moment longer: its handle is dead.
+    /// To be ended by [`Mount::forget`]. Worker only.
+    pub fn set_destroyed(&self, handle: Handle) {
+        if let Some(object) = object_in(handle) {
+            let all = self.destroyed.write();
+            all.unwrap_or_else(PoisonError::into_inner).insert(object);
+        }
+    }
+
+    fn is_destroyed(&self, object: Object) -> bool {
+        let all = self.destroyed.read();
+        all.unwrap_or_else(PoisonError::into_inner)
+            .contains(&object)
+    }
+
     /// An object is gone: nothing has to be remembered of it. Worker only.
     pub fn forget(&self, handle: Handle) {
         store::forget(self.root.as_fd(), handle);
+        if let Some(object) = object_in(handle) {
+            let all = self.destroyed.write();
+            all.unwrap_or_else(PoisonError::into_inner).remove(&object);
+        }
         if let (Some(known), Some(object)) = (&self.known, object_in(handle)) {
             known.forget(object);
         }
@@ -304,6 +325,9 @@ impl Mount {
                 inode,
                 generation,
             } if fs == self.fs => {
+                if self.is_destroyed((inode, generation)) {
+                    return Err(DmError::BadHandle);
+                }
                 if let Some(known) = &self.known {
                     return known.open_object(self, (inode, generation), open);
                 }

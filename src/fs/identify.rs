@@ -211,6 +211,7 @@ pub(super) fn mount(root: OwnedFd) -> Result<Mount, FsError> {
         limits: limits(root.as_fd(), &identity, block_bytes),
         root_object: identity.root_object,
         root,
+        destroyed: Default::default(),
         known: None,
     })
 }

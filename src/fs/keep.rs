@@ -1,9 +1,12 @@
 //! What the kernel takes from a file when it is written, punched or cut, and what must come back.
 
+use std::os::fd::AsRawFd;
 use std::os::fd::BorrowedFd;
 
+use nix::fcntl::AT_FDCWD;
+use nix::sys::stat::FchmodatFlags;
 use nix::sys::stat::Mode;
-use nix::sys::stat::fchmod;
+use nix::sys::stat::fchmodat;
 use nix::sys::stat::fstat;
 use nix::sys::stat::futimens;
 use nix::sys::time::TimeSpec;
@@ -54,7 +57,10 @@ impl Kept {
         if let Some(mode) = self.mode {
             let now = Mode::from_bits_truncate(fstat(fd).map_err(dm)?.st_mode);
             if now & SET_ID != mode & SET_ID {
-                fchmod(fd, mode).map_err(dm)?;
+                // Any descriptor will do, by its name.
+                let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+                fchmodat(AT_FDCWD, path.as_str(), mode, FchmodatFlags::FollowSymlink)
+                    .map_err(dm)?;
             }
         }
         if let Some(capability) = &self.capability {

@@ -121,6 +121,9 @@ impl std::fmt::Display for FsKind {
     }
 }
 
+/// Inode numbers and generations.
+pub type Destroyed = std::sync::RwLock<std::collections::HashSet<(u64, u32)>>;
+
 /// A file system that is served, seen through its private mount.
 #[derive(Debug)]
 pub struct Mount {
@@ -140,6 +143,8 @@ pub struct Mount {
     pub root_object: (u64, u32),
     /// A readable directory descriptor of the root on the private mount (not O_PATH).
     pub root: OwnedFd,
+    /// Objects whose end was told, and that the kernel has not let go yet: their handles are dead. Worker only.
+    pub destroyed: Destroyed,
     /// What the worker learned of objects; a client has none.
     pub known: Option<Known>,
 }

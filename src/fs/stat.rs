@@ -257,7 +257,12 @@ fn look_at(
         shown.has_attributes = marks.has_attributes;
     }
     if want.dtime && (marks.has_attributes || want.dtime_alone) {
-        shown.dtime = attr::dtime(&state, raw.ctime).0;
+        // Overloaded with ctime; but it is to move with DM attributes, which users do not see in ctime.
+        let ctime = match state.shown_ctime {
+            Some(shown) if !marks.has_attributes => shown,
+            _ => raw.ctime,
+        };
+        shown.dtime = attr::dtime(&state, ctime).0;
     }
     if want.change {
         shown.change = change_of(&raw, state.changes);

@@ -186,6 +186,21 @@ pub fn write(fd: BorrowedFd<'_>, state: &ObjectState) -> Result<(), StateError> 
     store::set(fd, NAME, &encode(state)?).map_err(call)
 }
 
+/// A ctime that users are to see is no reason for a call to fail: it goes where there is no room for it.
+fn write_without_ctime_if_full(
+    fd: BorrowedFd<'_>,
+    state: &mut ObjectState,
+    had_ctime: bool,
+) -> Result<(), StateError> {
+    match write(fd, state) {
+        Err(StateError::Call(DmError::NoSpace)) if had_ctime && state.shown_ctime.is_some() => {
+            state.shown_ctime = None;
+            write(fd, state)
+        }
+        written => written,
+    }
+}
+
 /// Reads, changes and writes the state (if it changed), under a lock against other threads that do the
 /// same to this object. Returns the state as it is now. Worker only.
 pub fn update(
@@ -200,7 +215,7 @@ pub fn update(
     let mut new = old.clone();
     change(&mut new);
     if new != old {
-        write(fd, &new)?;
+        write_without_ctime_if_full(fd, &mut new, old.shown_ctime.is_some())?;
     }
     Ok(new)
 }

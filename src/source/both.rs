@@ -76,6 +76,17 @@ impl EventSource for Sources {
         }
     }
 
+    fn writing(&self, handle: Handle) {
+        if let Ok(source) = self.of_handle(handle) {
+            source.writing(handle);
+        }
+    }
+
+    fn is_open(&self, handle: Handle) -> bool {
+        let source = self.of_handle(handle);
+        source.is_ok_and(|source| source.is_open(handle))
+    }
+
     fn detach(&self, fs: FsId) {
         if let Some(source) = self.of(fs) {
             source.detach(fs);
@@ -186,6 +197,7 @@ mod tests {
                 },
                 root_object: (1, 1),
                 root: File::open("/").expect("the root").into(),
+                destroyed: Default::default(),
                 known: None,
             };
             Arc::new(Self {

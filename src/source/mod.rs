@@ -96,8 +96,15 @@ pub trait EventSource: Send + Sync {
         self.mount(fs).map(|mount| mount.device)
     }
     /// A call of a DM application changed an object: what users' caches have of it is old. `data`: also its bytes.
-    /// Never waits.
+    /// Waits for no application.
     fn touched(&self, _handle: Handle, _data: bool) {}
+    /// A DM application is about to write to an object: what users' caches have of it goes, so that who reads it after
+    /// the call finds what was written. Waits for no application.
+    fn writing(&self, _handle: Handle) {}
+    /// Has a user a file open or mapped, as far as the source knows?
+    fn is_open(&self, _handle: Handle) -> bool {
+        false
+    }
     /// Ends it: private mount and marks go.
     fn detach(&self, fs: FsId);
     /// Is the file system visible to users in some way (mounted), as far as the source can tell?

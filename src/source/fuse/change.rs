@@ -22,6 +22,8 @@ const LEASE_TRIES: Tries = Tries {
     count: 5,
     pause: Duration::from_micros(200),
 };
+const CLOSE_TRIES: u32 = 20;
+const CLOSE_PAUSE: Duration = Duration::from_millis(1);
 /// How often it is looked whether the kernel's pages cannot be dropped because a request came to wait.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// A file whose pages cannot be dropped in this time is in use.
@@ -43,8 +45,37 @@ impl Connection {
         }
         self.invalidator.attributes(id);
         if data {
+            self.drop_or_later(id);
+        }
+    }
+
+    /// Pages go at once, unless somebody waits for an event: then some time later. A getattr of a user that is under way
+    /// while they go is not heeded by the kernel, so whoever told of the change may go on only after that.
+    fn drop_or_later(&self, id: u64) {
+        let node = self.nodes.get(id).filter(|node| node.lock().held == 0);
+        let dropped = node.map(|node| self.drop_pages(&node, Waiting::Goes));
+        if !matches!(dropped, Some(Ok(()))) {
             self.invalidator.pages_later(id);
         }
+    }
+
+    /// A DM application is about to write past the kernel's cache.
+    pub(super) fn writing(&self, object: Handle) {
+        let id = self.id_of(object);
+        self.invalidator.attributes(id);
+        // Who waits for this very write has the page; what else there is goes at the end of the call.
+        let node = self.nodes.get(id).filter(|node| node.lock().held == 0);
+        if let Some(node) = node
+            && let Err(error) = self.drop_pages(&node, Waiting::Goes)
+        {
+            tracing::debug!(%error, "old pages stay until the end of the call");
+        }
+    }
+
+    /// Exact, but for a close that the kernel has not told of yet.
+    pub(super) fn is_open(&self, object: Handle) -> bool {
+        let node = self.nodes.get(self.id_of(object));
+        node.is_some_and(|node| node.handle == object && node.lock().opens > 0)
     }
 
     pub(super) fn set_event_list(
@@ -75,6 +106,7 @@ impl Connection {
         let fd = self.mount.open(object, OpenFor::Look)?;
         let kind = handle::kind_of(fd.as_fd())?;
         let node = self.nodes.meet_unseen(id, object, kind);
+        wait_for_closes(&node);
         let way = {
             let mut inner = node.lock();
             if quiet && inner.held > 0 {
@@ -262,6 +294,20 @@ impl Connection {
                 };
             }
         }
+    }
+}
+
+/// close(2) returns before the daemon hears of it. A file that was closed just now is not in use.
+fn wait_for_closes(node: &Node) {
+    for _ in 0..CLOSE_TRIES {
+        let is_open_past_us = {
+            let inner = node.lock();
+            inner.opens > 0 && inner.way == Some(Way::Passthrough)
+        };
+        if !is_open_past_us {
+            return;
+        }
+        std::thread::sleep(CLOSE_PAUSE);
     }
 }
 

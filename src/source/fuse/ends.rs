@@ -151,6 +151,8 @@ impl Connection {
             inner.is_destroyed = true;
             inner.listed
         };
+        // Who gets the event finds nothing by the handle any more, though the kernel may not have forgotten the node.
+        self.mount.set_destroyed(node.handle);
         self.sink().destroyed(node.handle, listed);
         if let Some(row) = node.lock().row {
             self.table.set_destroyed(row);

@@ -201,6 +201,17 @@ impl EventSource for Fuse {
         }
     }
 
+    fn writing(&self, handle: Handle) {
+        if let Ok(connection) = self.of(handle) {
+            connection.writing(handle);
+        }
+    }
+
+    fn is_open(&self, handle: Handle) -> bool {
+        let connection = self.of(handle);
+        connection.is_ok_and(|connection| connection.is_open(handle))
+    }
+
     fn answer(&self, serial: Serial, answer: Answer) {
         self.all()
             .iter()

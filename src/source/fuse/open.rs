@@ -202,7 +202,9 @@ impl Connection {
             return way;
         }
         let is_guarded = judge::guards_data(&judge::under_list(state.clone(), self.list()));
-        if self.cached || is_guarded || !self.passes.load(Ordering::Acquire) {
+        // The kernel alone would tell the user of a full file system before anybody is asked.
+        let needs_space = self.list().has(EventType::NoSpace);
+        if self.cached || is_guarded || needs_space || !self.passes.load(Ordering::Acquire) {
             Way::Cached
         } else {
             Way::Passthrough
@@ -241,7 +243,12 @@ impl Connection {
                 ctime,
             })
             .ok_or(Stop::Errno(libc::ENFILE))?;
-        let bytes = answer(&opened(inner, &file));
+        let mut opened = opened(inner, &file);
+        if inner.opens == 0 && self.list().has(EventType::Read) {
+            // Each open is to be seen, also of what was read before that list. Nobody waits for a page: nobody has it open.
+            opened.flags &= !abi::FOPEN_KEEP_CACHE;
+        }
+        let bytes = answer(&opened);
         if self.reply(task.request.reply_to(), Ok(&bytes)) {
             inner.opens += 1;
             inner.way = Some(way);
