@@ -77,6 +77,14 @@ static u_int change_of(struct handle on) {
   return look(on, DM_AT_CFLAG).dt_change;
 }
 
+/* The last close comes to the daemon a moment later, behind FUSE. */
+static bool is_punched(void *unused) {
+  (void)unused;
+  int result = dm_punch_hole(ON(file), 0, 0);
+  CHECK(result == 0 || errno == EBUSY);
+  return result == 0;
+}
+
 static void changes(void) {
   u_int before = change_of(file);
   CHECK_EQ(change_of(file), before);
@@ -99,9 +107,14 @@ static void changes(void) {
   before = change_of(file);
   CHECK(after != before);
   CHECK_EQ(close(fd), 0);
-  CHECK_EQ(dm_punch_hole(ON(file), 0, 0), 0);
+  wait_until(is_punched, NULL, "the file stays busy after its close");
   CHECK(change_of(file) != before);
   make_file(in_fs("file"), FILE_BYTES);
+}
+
+static bool is_closed(void *unused) {
+  (void)unused;
+  return !look(file, DM_AT_FOPEN).dt_fopen;
 }
 
 static void open_files(void) {
@@ -114,7 +127,7 @@ static void open_files(void) {
   CHECK_EQ(close(fd), 0);
   CHECK(look(file, DM_AT_FOPEN).dt_fopen);
   CHECK_EQ(munmap(map, 4096), 0);
-  CHECK(!look(file, DM_AT_FOPEN).dt_fopen);
+  wait_until(is_closed, NULL, "the file stays open after the last munmap");
   CHECK(!look(dir, DM_AT_FOPEN).dt_fopen);
 }
 
@@ -145,8 +158,8 @@ static void settings(const char *name, struct handle on, bool has_size) {
   dm_fileattr_t attr;
   memset(&attr, 0, sizeof attr);
   attr.fa_mode = 0100000 | 02751; /* the type does not count */
-  attr.fa_uid = 17;
-  attr.fa_gid = 18;
+  attr.fa_uid = bed.ordinary ? 0 : 17; /* the only one that there is */
+  attr.fa_gid = bed.ordinary ? 0 : 18;
   attr.fa_atime = 1111111;
   attr.fa_mtime = 2222222;
   attr.fa_ctime = 3333333;
@@ -165,10 +178,10 @@ static void settings(const char *name, struct handle on, bool has_size) {
   wanted.mode = 02751;
   check_shown(path, wanted);
   CHECK_EQ(dm_set_fileattr(ON(on), DM_AT_UID, &attr), 0);
-  wanted.uid = 17;
+  wanted.uid = attr.fa_uid;
   check_shown(path, wanted);
   CHECK_EQ(dm_set_fileattr(ON(on), DM_AT_GID, &attr), 0);
-  wanted.gid = 18;
+  wanted.gid = attr.fa_gid;
   check_shown(path, wanted);
   CHECK_EQ(dm_set_fileattr(ON(on), DM_AT_CTIME | DM_AT_DTIME, &attr), 0);
   check_shown(path, wanted);

@@ -106,6 +106,11 @@ static void full_of_attributes(void) {
 }
 
 static void limits(void) {
+  if (bed.fuse) {
+    /* The ctime that users see takes room, too: what is beside it in the inode must not spill into the block. */
+    CHECK_EQ(drop(file, "DISK"), 0);
+    CHECK_EQ(drop(file, "OLD"), 0);
+  }
   CHECK_EQ(set(file, "large", value, value_max), 0);
   check_value(file, "large", value, value_max);
   CHECK_ERRNO(set(file, "large", value, value_max + 1), E2BIG);
@@ -143,7 +148,8 @@ static void lists(void) {
   CHECK_EQ(rlen, 0);
   /* Neither other xattrs nor regions and lists are in it. */
   CHECK_EQ(setxattr(in_fs("listed"), "user.other", "x", 1, 0), 0);
-  CHECK_EQ(setxattr(in_fs("listed"), "trusted.other", "x", 1, 0), 0);
+  if (!bed.ordinary)
+    CHECK_EQ(setxattr(in_fs("listed"), "trusted.other", "x", 1, 0), 0);
   dm_region_t region = {0, 0, DM_REGION_NOEVENT, 0};
   dm_boolean_t exact;
   CHECK_EQ(dm_set_region(ON(listed), 1, &region, &exact), 0);
@@ -231,9 +237,20 @@ static void times(void) {
 static void on_disk(void) {
   char got[16];
   CHECK_EQ(set(file, "DISK", "there", 5), 0);
-  CHECK_EQ(getxattr(in_fs("file"), "trusted.SGI_DMI_DISK", got, sizeof got), 5);
+  char path[128], disk[32], old[32];
+  snprintf(path, sizeof path, "%s/file", bed.fuse ? bed.back : bed.fs);
+  snprintf(disk, sizeof disk, "%s.SGI_DMI_DISK", bed.ordinary ? "user" : "trusted");
+  snprintf(old, sizeof old, "%s.SGI_DMI_OLD", bed.ordinary ? "user" : "trusted");
+  CHECK_EQ(getxattr(path, disk, got, sizeof got), 5);
   CHECK(memcmp(got, "there", 5) == 0);
-  CHECK_EQ(setxattr(in_fs("file"), "trusted.SGI_DMI_OLD", "older", 5, 0), 0);
+  if (bed.fuse) {
+    /* Through the mount they are nobody's: a copy that took them along would pass for a stub. */
+    CHECK_ERRNO(getxattr(in_fs("file"), disk, got, sizeof got), ENODATA);
+    CHECK_ERRNO(setxattr(in_fs("file"), old, "older", 5, 0), EPERM);
+    char list[256];
+    CHECK_EQ(listxattr(in_fs("file"), list, sizeof list), 0);
+  }
+  CHECK_EQ(setxattr(path, old, "older", 5, 0), 0);
   check_value(file, "OLD", "older", 5);
   kill_worker();
   check_value(file, "DISK", "there", 5);

@@ -169,6 +169,14 @@ static void punch(const char *path, struct handle handle, dm_off_t offset, dm_si
   check_map(handle, map);
 }
 
+/* The last close comes to the daemon a moment later, behind FUSE. */
+static bool is_punched(void *handle) {
+  struct handle on = *(struct handle *)handle;
+  int result = dm_punch_hole(ON(on), 0, 0);
+  CHECK(result == 0 || errno == EBUSY);
+  return result == 0;
+}
+
 static void punches(void) {
   char *path = strdup(in_fs("punched"));
   dm_size_t size = 6 * block + 100;
@@ -200,12 +208,14 @@ static void punches(void) {
   int fd = open(path, O_RDWR | O_CLOEXEC);
   void *map = mmap(NULL, block, PROT_READ, MAP_PRIVATE, fd, 0);
   CHECK(map != MAP_FAILED);
-  CHECK_ERRNO(dm_punch_hole(ON(handle), 0, 0), EBUSY);
-  CHECK_EQ(close(fd), 0);
-  CHECK_ERRNO(dm_punch_hole(ON(handle), 0, 0), EBUSY);
+  if (!bed.ordinary) { /* whose files are all read through the cache, which is dropped: fault.c */
+    CHECK_ERRNO(dm_punch_hole(ON(handle), 0, 0), EBUSY);
+    CHECK_EQ(close(fd), 0);
+    CHECK_ERRNO(dm_punch_hole(ON(handle), 0, 0), EBUSY);
+    check_map(handle, "R2 H2 R3");
+  }
   CHECK_EQ(munmap(map, block), 0);
-  check_map(handle, "R2 H2 R3");
-  CHECK_EQ(dm_punch_hole(ON(handle), 0, 0), 0);
+  wait_until(is_punched, &handle, "the file stays busy after its munmap");
   check_map(handle, "");
   free(path);
 }

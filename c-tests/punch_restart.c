@@ -69,7 +69,7 @@ static void run(void)
   dm_boolean_t exact;
   CHECK_EQ(dm_set_region(punch.sid, punch.file.hanp, punch.file.hlen, DM_NO_TOKEN, 1, &region, &exact), 0);
 
-  frozen = open(bed.fs, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  frozen = open(bed.fuse ? bed.back : bed.fs, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   CHECK(frozen >= 0);
   atexit(thaw);
   CHECK_EQ(ioctl(frozen, FIFREEZE, 0), 0);

@@ -152,10 +152,11 @@ pid_t worker_pid(void) {
   char path[64];
   snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)bed.supervisor, (int)bed.supervisor);
   FILE *children = fopen(path, "r");
-  int pid = 0;
+  int pid = 0, next;
   if (children != NULL) {
-    if (fscanf(children, "%d", &pid) != 1)
-      pid = 0;
+    /* The last one: the end of an earlier one may wait for a thread in the kernel. */
+    while (fscanf(children, "%d", &next) == 1)
+      pid = next;
     fclose(children);
   }
   return pid;

@@ -7,6 +7,7 @@
 struct user {
   pid_t pid;
   int pipe;
+  int start; /* of user_will_touch */
   unsigned char data[256]; /* what it read, after await() */
 };
 
@@ -18,6 +19,18 @@ struct user *user_writes(const char *name, long offset, size_t length);
 struct user *user_truncates(const char *name, long size);
 /* mmap(2) and at once munmap(2). */
 struct user *user_maps(const char *name, long offset, size_t length, int protection, int flags);
+
+/* Maps the file, and says so by the return of this; then loads, or stores, the byte at `offset` when told to. A fault
+ * that fails gives EFAULT. */
+struct user *user_will_touch(const char *name, long offset, bool store);
+void let_touch(struct user *user);
+
+/* Operations on names; `second` is the other name, or what a symbolic link holds. */
+enum deed_on_names { NAME_CREATE, NAME_MKDIR, NAME_MKFIFO, NAME_UNLINK, NAME_RMDIR, NAME_RENAME, NAME_LINK, NAME_SYMLINK };
+struct user *user_names(enum deed_on_names what, const char *name, const char *second);
+
+/* Interrupts what it does by a signal that has a handler. */
+void signal_user(struct user *user);
 
 /* Is it through? */
 bool has_done(struct user *user);
