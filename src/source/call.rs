@@ -126,46 +126,70 @@ pub fn is_ending(tid: u32) -> bool {
     first_page(&format!("/proc/{tid}/status")).is_none_or(|status| ends(&status))
 }
 
-/// Signals that do nothing, or stop a process, unless it handles them.
-const HARMLESS: u64 = {
-    let harmless = [
-        libc::SIGCHLD,
-        libc::SIGCONT,
-        libc::SIGURG,
-        libc::SIGWINCH,
-        libc::SIGSTOP,
-        libc::SIGTSTP,
-        libc::SIGTTIN,
-        libc::SIGTTOU,
-    ];
+/// Has the thread a signal that it handles, of those by which people and timers end a wait?
+pub fn is_interrupted(tid: u32) -> bool {
+    first_page(&format!("/proc/{tid}/status")).is_some_and(|status| interrupts(&status))
+}
+
+const fn set_of(signals: &[libc::c_int]) -> u64 {
     let mut set = 0;
     let mut index = 0;
-    while index < harmless.len() {
-        set |= 1 << (harmless[index] - 1);
+    while index < signals.len() {
+        set |= 1 << (signals[index] - 1);
         index += 1;
     }
     set
-};
+}
+
+/// Signals that do nothing, or stop a process, unless it handles them.
+const HARMLESS: u64 = set_of(&[
+    libc::SIGCHLD,
+    libc::SIGCONT,
+    libc::SIGURG,
+    libc::SIGWINCH,
+    libc::SIGSTOP,
+    libc::SIGTSTP,
+    libc::SIGTTIN,
+    libc::SIGTTOU,
+]);
+
+/// Signals that say: do not wait. Of others a program does not expect that they end a read of a file.
+const INTERRUPTING: u64 = set_of(&[
+    libc::SIGHUP,
+    libc::SIGINT,
+    libc::SIGQUIT,
+    libc::SIGTERM,
+    libc::SIGALRM,
+]);
+
+fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    Some(line.trim())
+}
+
+fn signals(status: &str, names: &[&str]) -> u64 {
+    names.iter().fold(0, |all, name| {
+        let set = field(status, name).and_then(|value| u64::from_str_radix(value, 16).ok());
+        all | set.unwrap_or(0)
+    })
+}
+
+fn pending(status: &str) -> u64 {
+    signals(status, &["SigPnd:", "ShdPnd:"])
+}
 
 fn ends(status: &str) -> bool {
-    let value = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        Some(line.trim())
-    };
-    let set = |name: &str| {
-        let value = value(name)?;
-        u64::from_str_radix(value, 16).ok()
-    };
-    if value("State:").is_none_or(|state| state.starts_with(['Z', 'X'])) {
+    if field(status, "State:").is_none_or(|state| state.starts_with(['Z', 'X'])) {
         return true;
     }
-    let pending = set("SigPnd:").unwrap_or(0) | set("ShdPnd:").unwrap_or(0);
-    let met = ["SigBlk:", "SigIgn:", "SigCgt:"];
-    let met = met
-        .iter()
-        .fold(HARMLESS, |all, name| all | set(name).unwrap_or(0));
+    let met = HARMLESS | signals(status, &["SigBlk:", "SigIgn:", "SigCgt:"]);
     let kill = 1 << (libc::SIGKILL - 1);
-    pending & (!met | kill) != 0
+    pending(status) & (!met | kill) != 0
+}
+
+fn interrupts(status: &str) -> bool {
+    let handled = signals(status, &["SigCgt:"]) & !signals(status, &["SigBlk:"]);
+    pending(status) & handled & INTERRUPTING != 0
 }
 
 /// Reads a line of `/proc/TID/syscall`.

@@ -350,13 +350,13 @@ fn act(words: &[&str]) -> Done {
                 fd(1),
                 number(2),
             ) as i64),
-            // handle: SIGUSR1 from now on, without restarting calls
+            // handle SIGNAL: from now on, without restarting calls
             "handle" => {
                 let mut action: libc::sigaction = std::mem::zeroed();
                 let handler: extern "C" fn(libc::c_int) = nothing;
                 action.sa_sigaction = handler as usize;
                 plain(i64::from(libc::sigaction(
-                    libc::SIGUSR1,
+                    number(1) as libc::c_int,
                     &action,
                     std::ptr::null_mut(),
                 )))

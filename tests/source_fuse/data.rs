@@ -355,12 +355,12 @@ fn who_waits_for_long_is_not_taken_for_dead() {
 }
 
 #[test]
-fn a_signal_that_is_handled_ends_no_wait() {
+fn a_signal_that_says_nothing_of_waiting_ends_no_wait() {
     on_xfs(60, |rig| {
         let mut user = User::new();
         rig.stub("f", SIZE);
         let fd = user.open(&rig.join("f"), "RDONLY");
-        user.get("handle").ok();
+        user.get(&format!("handle {}", libc::SIGUSR1)).ok();
         user.tell(&format!("pread {fd} 0 100"));
         let event = rig.sink.next();
         let pid = nix::unistd::Pid::from_raw(user.pid() as i32);
@@ -372,6 +372,49 @@ fn a_signal_that_is_handled_ends_no_wait() {
         rig.answer(&event, Answer::Continue);
         user.result().is_right(100);
         assert_eq!(rig.sink.withdrawn(), vec![]);
+        rig.is_quiet();
+    });
+}
+
+#[test]
+fn a_signal_that_ends_waits_ends_a_call_but_no_fault() {
+    on_xfs(60, |rig| {
+        let (mut caller, mut mapper) = (User::new(), User::new());
+        let handle = format!("handle {}", libc::SIGALRM);
+        for user in [&mut caller, &mut mapper] {
+            user.get(&handle).ok();
+        }
+        // The thread that waits is not the main one.
+        let signal = |user: &User| {
+            let threads =
+                std::fs::read_dir(format!("/proc/{}/task", user.pid())).expect("it lives");
+            let ids = threads
+                .flatten()
+                .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+            for id in ids.filter(|id: &u32| *id != user.pid()) {
+                // SAFETY: three integers.
+                unsafe { libc::syscall(libc::SYS_tgkill, user.pid(), id, libc::SIGALRM) };
+            }
+        };
+        rig.stub("called", SIZE);
+        let fd = caller.open(&rig.join("called"), "RDONLY");
+        caller.tell(&format!("pread {fd} 0 100"));
+        let event = rig.sink.next();
+        signal(&caller);
+        assert_eq!(caller.result().errno, libc::EINTR);
+        assert_eq!(rig.sink.withdrawn(), vec![event.serial.expect("it waits")]);
+
+        rig.stub("mapped", SIZE);
+        let fd = mapper.open(&rig.join("mapped"), "RDONLY");
+        let map = format!("map {fd} 0 {SIZE} {} {}", libc::PROT_READ, libc::MAP_SHARED);
+        let base = mapper.get(&map).ok();
+        mapper.tell(&format!("load {base} 10 0"));
+        let event = rig.sink.next();
+        signal(&mapper);
+        rig.source.look_after_callers();
+        rig.recall(event.file());
+        rig.answer(&event, Answer::Continue);
+        mapper.result().is_right(10);
         rig.is_quiet();
     });
 }

@@ -10,7 +10,8 @@ use super::table::Pending;
 use super::wire::Op;
 use crate::model::ids::Serial;
 use crate::model::{Answer, EventBody, EventType, NamespaceBody};
-use crate::source::call;
+use crate::source::call::{self, FileId};
+use crate::source::judge::Access;
 use crate::sys::clock::realtime_ms;
 
 /// What waits, by serial and by the kernel's number.
@@ -76,6 +77,27 @@ impl Held {
         Some((serial, lists.tasks.get(&serial)?.request.pid))
     }
 
+    /// What waits, with its thread.
+    fn threads(&self) -> Vec<(Serial, u32)> {
+        let lists = self.lock();
+        let each = lists.tasks.iter();
+        each.filter(|(serial, _)| !lists.fresh.contains(serial))
+            .map(|(serial, task)| (*serial, task.request.pid))
+            .collect()
+    }
+
+    fn calls_of(&self, serial: Serial) -> Option<Calls> {
+        let lists = self.lock();
+        let request = &lists.tasks.get(&serial)?.request;
+        Some(match request.op {
+            Op::Read { .. } => Calls::IfItReads(request.node),
+            Op::Write {
+                from_cache: true, ..
+            } => Calls::Never,
+            _ => Calls::Always,
+        })
+    }
+
     /// Those whose thread is on its way out, or, of readers, does something else by now.
     pub fn left_alone(&self) -> Vec<Serial> {
         let waiting: Vec<(Serial, u32, Option<u64>)> = {
@@ -105,6 +127,15 @@ impl Held {
         .map(|(serial, ..)| serial)
         .collect()
     }
+}
+
+/// Does a request come from a system call, which can fail with EINTR?
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Calls {
+    Always,
+    /// If its thread reads this node; else it is a page fault.
+    IfItReads(u64),
+    Never,
 }
 
 impl Connection {
@@ -228,23 +259,53 @@ impl Connection {
         true
     }
 
-    /// A signal came for the caller of a request. `false`: it is not waiting (yet). Only one that will end the caller
-    /// ends the wait, as with other file systems; who handles it waits on, and so needs not ask for his bytes again.
+    /// A signal came for the caller of a request. `false`: it is not waiting (yet).
     pub(super) fn interrupted(&self, unique: u64) -> bool {
         let Some((serial, thread)) = self.held.find(unique) else {
             return false;
         };
-        if thread == 0 || call::is_ending(thread) {
+        if thread == 0 || call::is_ending(thread) || self.may_interrupt(serial, thread) {
             self.end_held(serial, libc::EINTR);
         }
         true
     }
 
-    /// Ends what nobody waits for any more.
+    /// Has the caller of a request that waits a signal to handle, and will it see EINTR? A page fault would become a
+    /// SIGBUS, and another signal than one that says "do not wait" an error that nobody expects of a file.
+    fn may_interrupt(&self, serial: Serial, thread: u32) -> bool {
+        if !call::is_interrupted(thread) {
+            return false;
+        }
+        match self.held.calls_of(serial) {
+            Some(Calls::Always) => true,
+            Some(Calls::IfItReads(node)) => self.reads_by_call(node, thread),
+            Some(Calls::Never) | None => false,
+        }
+    }
+
+    fn reads_by_call(&self, node: u64, thread: u32) -> bool {
+        let Some(node) = self.nodes.get(node) else {
+            return false;
+        };
+        let file = FileId {
+            device: self.device,
+            inode: node.inode(),
+            size: 0,
+        };
+        call::operation(thread, call::call_now(thread), file, (0, 0))
+            .is_some_and(|operation| operation.access == Access::Read)
+    }
+
+    /// Ends what nobody waits for any more. (The kernel tells of the first signal of a request only.)
     pub(super) fn end_left_alone(&self) {
         for serial in self.held.left_alone() {
             if self.end_held(serial, libc::EINTR) {
                 tracing::info!(serial = serial.0, "a waiting process was killed");
+            }
+        }
+        for (serial, thread) in self.held.threads() {
+            if self.may_interrupt(serial, thread) {
+                self.end_held(serial, libc::EINTR);
             }
         }
     }
