@@ -141,7 +141,6 @@ fn check(mask: AttrMask) -> Result<Want, DmError> {
     Ok(attributes::want(mask))
 }
 
-/// A handle that was not asked for takes no room.
 /// What the caller sees of an object: the device that users see, and no handle that was not asked for.
 fn show(stat: &mut ObjectStat, mask: AttrMask, device: u64) {
     // One without a handle is another file system's.
