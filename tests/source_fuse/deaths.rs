@@ -1,6 +1,10 @@
 //! Files that are open, and reads that wait, when the worker dies.
 
 use dmapi::model::{Answer, DmError, EventType};
+use dmapi::source::EventSource;
+use dmapi::source::arena::Role;
+use dmapi::source::fuse::wire::Notice;
+use dmapi::sys::{fuse, process};
 use nix::libc;
 
 use super::rig::{ALL, eventually, on_each_kind, on_xfs, region};
@@ -99,6 +103,30 @@ fn a_reader_that_was_killed_meanwhile_is_withdrawn_by_the_next_worker() {
         user.tell(&format!("pread {fd} 0 100"));
         rig.serve(EventType::Read, (0, 100));
         user.result().is_right(100);
+        rig.is_quiet();
+    });
+}
+
+#[test]
+fn a_reader_that_takes_its_request_along_is_withdrawn() {
+    on_xfs(120, |mut rig| {
+        let mut user = User::new();
+        rig.stub("f", SIZE);
+        let fd = user.open(&rig.join("f"), "RDONLY");
+        user.tell(&format!("pread {fd} 0 100"));
+        let serial = rig.sink.next().serial.expect("a serial");
+        rig.source.stop();
+        // The kernel is about to send it again, and nobody reads: who is killed now goes, and his request with him.
+        let channel = rig.arena.kept_fd(Role::FUSE).expect("a channel");
+        let notice = Notice::resend();
+        process::with_borrowed(channel, |channel| {
+            fuse::notify(channel, notice.code, &[&notice.body])
+        })
+        .expect("the kernel sends again");
+        user.kill();
+        rig.next_worker();
+        eventually("it is withdrawn", || rig.sink.withdrawn().contains(&serial));
+        assert!(rig.source.blocked().is_empty());
         rig.is_quiet();
     });
 }

@@ -26,6 +26,8 @@ struct Lists {
     serials: HashMap<u64, Serial>,
     /// Those whose event is just being queued: they can be answered, but not be withdrawn yet.
     fresh: HashSet<Serial>,
+    /// Rows of an earlier worker whose requests the kernel has not sent again yet.
+    left: HashSet<usize>,
 }
 
 impl Held {
@@ -75,6 +77,20 @@ impl Held {
             return None;
         }
         Some((serial, lists.tasks.get(&serial)?.request.pid))
+    }
+
+    /// These rows are of an earlier worker.
+    pub fn note_left(&self, rows: impl Iterator<Item = usize>) {
+        self.lock().left.extend(rows);
+    }
+
+    /// Makes the caller the one who goes on with such a row.
+    fn take_left(&self, row: usize) -> bool {
+        self.lock().left.remove(&row)
+    }
+
+    fn left(&self) -> Vec<usize> {
+        self.lock().left.iter().copied().collect()
     }
 
     /// What waits, with its thread.
@@ -303,9 +319,28 @@ impl Connection {
                 tracing::info!(serial = serial.0, "a waiting process was killed");
             }
         }
+        self.end_lost();
         for (serial, thread) in self.held.threads() {
             if self.may_interrupt(serial, thread) {
                 self.end_held(serial, libc::EINTR);
+            }
+        }
+    }
+
+    /// A process that is killed just when the kernel is about to send its request again takes that with it: it never
+    /// comes.
+    fn end_lost(&self) {
+        for row in self.held.left() {
+            let Some(pending) = self.table.request(row) else {
+                continue;
+            };
+            let is_lost = pending.pid != 0 && call::is_ending(pending.pid);
+            if is_lost && self.held.take_left(row) {
+                self.table.remove_request(row);
+                if let Some(serial) = pending.serial {
+                    tracing::info!(serial = serial.0, "a waiting process was killed");
+                    self.sink().withdraw(serial);
+                }
             }
         }
     }
@@ -332,7 +367,9 @@ impl Connection {
     /// A request that an earlier worker had read: takes up what it had led to. `None`: it waits again.
     pub(super) fn take_up(&self, mut task: Task<'static>) -> Option<Task<'static>> {
         let unique = task.request.unique;
-        let Some(pending) = self.table.requests().find(|row| row.unique == unique) else {
+        let found = self.table.requests().find(|row| row.unique == unique);
+        // Taken by who watches: its process seemed to be gone.
+        let Some(pending) = found.filter(|pending| self.held.take_left(pending.row)) else {
             return Some(task);
         };
         task.row = Some(pending.row);

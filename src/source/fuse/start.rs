@@ -165,6 +165,8 @@ impl Connection {
 
     /// Lets the kernel send again what it has no answer for.
     pub(super) fn resend(&self) {
+        let rows = self.table.requests().map(|pending| pending.row);
+        self.held.note_left(rows);
         let notice = Notice::resend();
         if let Err(error) = fuse::notify(self.channel.as_fd(), notice.code, &[&notice.body]) {
             tracing::error!(%error, "requests of the last worker are lost; their processes wait");
