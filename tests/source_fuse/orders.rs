@@ -37,6 +37,14 @@ fn is_closed(rig: &Rig, file: Handle) {
     assert_eq!(event.names().handle1, Some(file));
 }
 
+/// The kernel tells the holder of a lease by SIGIO that somebody opens the file.
+#[test]
+fn a_broken_lease_kills_nobody() {
+    on_xfs(60, |_rig| {
+        nix::sys::signal::raise(nix::sys::signal::Signal::SIGIO).expect("a signal");
+    });
+}
+
 #[test]
 fn a_mapping_that_outlives_the_close_is_found_by_the_lease() {
     on_xfs(120, |rig| {

@@ -35,13 +35,15 @@ mod xattrs;
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
+use nix::sys::signal::Signal;
+
 use self::connection::{Connection, Parts};
 use crate::fs::Mount;
 use crate::model::ids::Serial;
 use crate::model::{Answer, DmError, EventSet, EventType, FsId, Handle, Region};
 use crate::source::arena::Arena;
 use crate::source::{Attach, Changed, EventSink, EventSource};
-use crate::sys::mount;
+use crate::sys::{mount, process};
 
 /// See the module.
 pub struct Fuse {
@@ -55,6 +57,8 @@ pub struct Fuse {
 impl Fuse {
     /// The source of a worker. Mounts in the arena's kept list are taken up (once in the life of the process).
     pub fn new(arena: Arc<Arena>) -> Result<Arc<Self>, DmError> {
+        // A lease that is broken sends SIGIO, which kills by default.
+        process::ignore_signals(&[Signal::SIGIO])?;
         let mut connections = Vec::new();
         for parts in Parts::taken_up(&arena) {
             connections.push(Connection::new(parts, Arc::clone(&arena), false)?);
