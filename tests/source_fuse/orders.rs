@@ -1,10 +1,12 @@
 //! Each step of a migration protects something: left out, that is lost.
 
+use std::os::fd::AsFd;
 use std::sync::Mutex;
 
 use dmapi::model::{DmError, EventType, Handle};
 use dmapi::source::EventSource;
 use dmapi::source::fuse::skip::Skip;
+use dmapi::sys::lease::Lease;
 use nix::libc;
 
 use super::common::{self, LoopFs};
@@ -35,6 +37,26 @@ fn is_closed(rig: &Rig, file: Handle) {
     let event = rig.sink.next();
     assert_eq!(event.kind, EventType::Close);
     assert_eq!(event.names().handle1, Some(file));
+}
+
+/// The lease test of a migration turns nobody away who opens the file meanwhile.
+#[test]
+fn an_open_waits_for_a_lease() {
+    on_xfs(60, |rig| {
+        rig.file("f", SIZE);
+        for flags in ["RDONLY", "RDWR"] {
+            let mut options = std::fs::OpenOptions::new();
+            let file = options.read(true).write(true).open(rig.private("f"));
+            let file = file.expect("the backing file");
+            eventually("nobody else has it", || Lease::take(file.as_fd()).is_ok());
+            let lease = Lease::take(file.as_fd()).expect("a lease");
+            let mut user = User::new();
+            user.tell(&open_line(&rig.join("f"), flags));
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            drop(lease);
+            assert!(user.result().result >= 0, "{flags}");
+        }
+    });
 }
 
 /// The kernel tells the holder of a lease by SIGIO that somebody opens the file.

@@ -16,6 +16,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::backing::Backing;
 use super::connection::Connection;
@@ -29,6 +30,10 @@ use crate::model::{EventBody, EventType, NamespaceBody, OpenFor};
 use crate::source::judge;
 use crate::sys::fuse::{self, Caller};
 use crate::sys::statx::{self, Protection};
+
+/// How often, and how long, a lease on the backing file is waited for.
+const LEASE_TRIES: u32 = 5000;
+const LEASE_PAUSE: Duration = Duration::from_millis(1);
 
 /// Flags of every answer that opens a file. close(2) asks nothing, so that also a copy of a user's descriptor can be
 /// closed by us.
@@ -91,6 +96,10 @@ impl Connection {
         answer: &dyn Fn(&Opened) -> Vec<u8>,
     ) -> Served {
         loop {
+            // Not while it is tested for users: we would be one.
+            if node.lock().changing {
+                return Err(Stop::Wait(Arc::clone(node)));
+            }
             let state = self.state_of(node)?;
             let fresh = self.fresh_backing(node, flags)?;
             let mut inner = node.lock();
@@ -161,8 +170,18 @@ impl Connection {
             .read(true)
             .write(how == OpenFor::Write)
             .custom_flags(libc::O_NONBLOCK | flags);
-        let file = options.open(format!("/proc/self/fd/{}", object.as_raw_fd()))?;
-        Ok(file.into())
+        let path = format!("/proc/self/fd/{}", object.as_raw_fd());
+        for _ in 0..LEASE_TRIES {
+            match options.open(&path) {
+                // Leased, for the microseconds of a lease test.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    std::thread::sleep(LEASE_PAUSE);
+                }
+                opened => return Ok(opened?.into()),
+            }
+        }
+        // A stranger behind the mount has it.
+        Err(Stop::Errno(libc::EAGAIN))
     }
 
     /// Puts the descriptor in place if one is needed. `false`: one is needed, and there is none.
