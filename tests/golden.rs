@@ -14,7 +14,7 @@ use dmapi::fs::ObjectState;
 use dmapi::fs::state;
 use dmapi::journal::State;
 use dmapi::journal::replay::{decode_entry, encode_entry};
-use dmapi::model::file::FuseMount;
+use dmapi::model::file::{FuseMount, FuseOptions};
 use dmapi::model::{
     Answer, ClientId, Entry, Event, EventBody, EventSet, EventType, FsId, Handle, Inherit, Model,
     MountBody, NamespaceBody, Origin, Record, Region, RequestId, Right, Sequence, Serial,
@@ -168,7 +168,7 @@ fn records() -> Vec<Record> {
         Record::FsThroughFuse {
             fs,
             fuse: FuseMount {
-                cached: true,
+                options: FuseOptions::CACHED,
                 attributes: 0x0010_0001,
             },
         },

@@ -1592,10 +1592,10 @@ fn token_numbers_go_round_and_skip_live_ones() {
 #[test]
 fn how_a_file_system_is_mounted_behind_fuse_is_known_while_it_is_served() {
     use dmapi::journal::State;
-    use dmapi::model::FuseMount;
+    use dmapi::model::{FuseMount, FuseOptions};
     let mut node = Node::new();
     let fuse = FuseMount {
-        cached: true,
+        options: FuseOptions::CACHED,
         attributes: 1,
     };
     node.run(|model| model.plan_add_fs_behind(FS, mount_body(), fuse))

@@ -153,7 +153,7 @@ pub fn life() -> Vec<Entry> {
         vec![Record::FsThroughFuse {
             fs: FS,
             fuse: FuseMount {
-                cached: true,
+                options: dmapi::model::FuseOptions::CACHED,
                 attributes: 1,
             },
         }],

@@ -218,7 +218,7 @@ fn requests() -> Vec<Request> {
             backing: b"/none".to_vec(),
             device: 50,
             fuse: FuseMount {
-                cached: true,
+                options: dmapi::model::FuseOptions::CACHED,
                 attributes: 1,
             },
         },

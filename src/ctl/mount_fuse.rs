@@ -9,15 +9,16 @@ use std::path::Path;
 
 use super::mount::{self, Managed, Options};
 use crate::client::{self, MountFuseArgs};
-use crate::model::{DmError, FuseMount};
+use crate::model::{DmError, FuseMount, FuseOptions};
 use crate::sys::fusemount;
 
-/// `data=cached`, or not. Other options are those of the file system behind, which is mounted already.
-fn is_cached(options: &Options) -> Result<bool, String> {
-    let mut is_cached = false;
+/// `data=cached`, `shared`. Other options are those of the file system behind, which is mounted already.
+fn chosen(options: &Options) -> Result<FuseOptions, String> {
+    let (mut is_cached, mut chosen) = (false, FuseOptions::default());
     for (name, value) in &options.own {
         match (name.as_str(), value.as_deref()) {
             ("ro", None) => {}
+            ("shared", None) => chosen = chosen.with(FuseOptions::SHARED),
             ("data", Some("cached")) => is_cached = true,
             ("data", Some("passthrough")) => is_cached = false,
             ("data", _) => return Err("option data: use data=cached or data=passthrough".into()),
@@ -28,7 +29,10 @@ fn is_cached(options: &Options) -> Result<bool, String> {
             }
         }
     }
-    Ok(is_cached)
+    Ok(match is_cached {
+        true => chosen.with(FuseOptions::CACHED),
+        false => chosen,
+    })
 }
 
 fn explained(error: &io::Error) -> String {
@@ -48,7 +52,7 @@ fn explained(error: &io::Error) -> String {
 
 /// `path` is where it is mounted.
 pub(super) fn mount(backing: &Path, path: &Path, options: &Options) -> Result<Managed, String> {
-    let cached = is_cached(options)?;
+    let chosen = chosen(options)?;
     let backing = backing
         .canonicalize()
         .map_err(|error| format!("directory {}: {error}", backing.display()))?;
@@ -60,7 +64,7 @@ pub(super) fn mount(backing: &Path, path: &Path, options: &Options) -> Result<Ma
     }
     let dir = File::open(&backing).map_err(|error| format!("directory {shown}: {error}"))?;
     let fuse = FuseMount {
-        cached,
+        options: chosen,
         attributes: options.attributes,
     };
     let made = fusemount::make(&backing, fuse.attributes)
@@ -91,11 +95,13 @@ mod tests {
 
     #[test]
     fn options_of_the_file_system_behind_are_refused() {
-        let cached = |text: &str| is_cached(&Options::parse(text));
-        assert_eq!(cached("ro,nosuid,source=fuse"), Ok(false));
-        assert_eq!(cached("data=cached,dmapi"), Ok(true));
-        assert!(cached("data=ordered").is_err());
-        let said = cached("logbsize=64k").expect_err("it is of xfs");
+        let chosen = |text: &str| chosen(&Options::parse(text));
+        let (cached, shared) = (FuseOptions::CACHED, FuseOptions::SHARED);
+        assert_eq!(chosen("ro,nosuid,source=fuse"), Ok(FuseOptions::default()));
+        assert_eq!(chosen("data=cached,dmapi"), Ok(cached));
+        assert_eq!(chosen("shared,data=cached"), Ok(cached.with(shared)));
+        assert!(chosen("data=ordered").is_err());
+        let said = chosen("logbsize=64k").expect_err("it is of xfs");
         assert!(said.contains("logbsize"), "{said}");
     }
 

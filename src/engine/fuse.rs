@@ -51,7 +51,7 @@ pub(super) fn remount(
         fuse: Some(FuseAttach {
             channel: made.channel,
             device: made.device,
-            cached: fuse.cached,
+            options: fuse.options,
         }),
     };
     source.attach(attach).map_err(|error| error.to_string())?;

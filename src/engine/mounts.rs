@@ -66,7 +66,7 @@ impl Engine {
                 let through = FuseAttach {
                     channel,
                     device,
-                    cached: fuse.cached,
+                    options: fuse.options,
                 };
                 let attach = Attach {
                     dir,

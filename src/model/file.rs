@@ -22,10 +22,33 @@ pub struct Region {
 /// (the device is the directory behind) it can be mounted again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FuseMount {
-    /// Every file is opened in the cached mode (`data=cached`).
-    pub cached: bool,
+    /// What its mount options chose.
+    pub options: FuseOptions,
     /// Attributes of the mount, as fsmount(2) takes them.
     pub attributes: u32,
+}
+
+/// Choices of a FUSE mount, as bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FuseOptions(pub u8);
+
+impl FuseOptions {
+    /// Every file is opened in the cached mode (`data=cached`).
+    pub const CACHED: Self = Self(1);
+    /// Others change the file system behind it, too (`shared`): another mount, another node. What the kernel
+    /// has of it is asked for again at each use.
+    pub const SHARED: Self = Self(2);
+
+    /// Is that chosen?
+    pub fn has(self, choice: Self) -> bool {
+        self.0 & choice.0 == choice.0
+    }
+
+    /// With that choice as well.
+    #[must_use]
+    pub fn with(self, choice: Self) -> Self {
+        Self(self.0 | choice.0)
+    }
 }
 
 /// Flags of a region that guard what is read. Who asks for DIRECT_READ gets READ: the bytes may be gone.

@@ -17,7 +17,8 @@ pub mod record;
 pub use error::DmError;
 pub use event::{Answer, Event, EventBody, EventSet, EventType, MountBody, NamespaceBody, Origin};
 pub use file::{
-    AttrChange, AttrMask, DioInfo, Extent, FuseMount, Inherit, Kinds, ObjectStat, OpenFor, Region,
+    AttrChange, AttrMask, DioInfo, Extent, FuseMount, FuseOptions, Inherit, Kinds, ObjectStat,
+    OpenFor, Region,
 };
 pub use handle::{FsId, Handle};
 pub use ids::{ClientId, RequestId, Sequence, Serial, SessionId, Token};

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::fuse::table;
-use super::{Attach, Changed, EventSink, EventSource};
+use super::{Attach, Changed, EventSink, EventSource, View};
 use crate::fs::Mount;
 use crate::model::ids::Serial;
 use crate::model::{Answer, DmError, EventSet, FsId, Handle, Region};
@@ -66,8 +66,14 @@ impl EventSource for Sources {
         source.as_ref().ok_or(DmError::NotPermitted)?.attach(attach)
     }
 
-    fn user_device(&self, fs: FsId) -> Option<u64> {
-        self.of(fs)?.user_device(fs)
+    fn views(&self, fs: FsId) -> Vec<View> {
+        self.of(fs).map_or(Vec::new(), |source| source.views(fs))
+    }
+
+    fn detach_view(&self, fs: FsId, device: u64) {
+        if let Some(source) = self.of(fs) {
+            source.detach_view(fs, device);
+        }
     }
 
     fn touched(&self, handle: Handle, data: bool) {
@@ -172,6 +178,7 @@ mod tests {
 
     use super::*;
     use crate::fs::{AttrLimits, FsKind};
+    use crate::model::FuseOptions;
     use crate::source::FuseAttach;
 
     const FUSE_SERIALS: u64 = 1 << 62;
@@ -225,9 +232,6 @@ mod tests {
         }
         fn attach(&self, _attach: Attach) -> Result<Arc<Mount>, DmError> {
             Ok(Arc::clone(&self.mount))
-        }
-        fn user_device(&self, fs: FsId) -> Option<u64> {
-            (fs == self.mount.fs).then_some(7)
         }
         fn touched(&self, _handle: Handle, data: bool) {
             self.note(format!("touched {data}"));
@@ -338,7 +342,7 @@ mod tests {
             fuse: Some(FuseAttach {
                 channel: dir(),
                 device: 7,
-                cached: false,
+                options: FuseOptions::default(),
             }),
         };
         assert_eq!(only.attach(through).map(|mount| mount.fs), Ok(FsId(2)));

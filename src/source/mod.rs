@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use crate::fs::Mount;
 use crate::model::event::{EventBody, EventSet, EventType};
+use crate::model::file::FuseOptions;
 use crate::model::file::Region;
 use crate::model::handle::{FsId, Handle};
 use crate::model::ids::Serial;
@@ -35,6 +36,8 @@ pub trait EventSink: Send + Sync {
     fn knows(&self, serial: Serial) -> bool;
     /// The last mount of the file system is gone, and nobody told before: UNMOUNT is delivered, the file system dropped.
     fn unmounted(&self, fs: FsId);
+    /// One of several mounts through which users see the file system is gone; others are left.
+    fn view_gone(&self, _fs: FsId, _device: u64) {}
     /// Must [`Self::created`] be called for each new object of the file system? Asked again after each
     /// [`EventSource::list_changed`].
     fn wants_new_objects(&self, _fs: FsId) -> bool {
@@ -79,8 +82,32 @@ pub struct FuseAttach {
     pub channel: OwnedFd,
     /// `st_dev` of the mount.
     pub device: u64,
-    /// Every file is opened in the cached mode (`data=cached`).
-    pub cached: bool,
+    /// What its mount options chose.
+    pub options: FuseOptions,
+}
+
+/// A mount through which users see a file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct View {
+    /// `st_dev` of it.
+    pub device: u64,
+    /// The directory that is its root.
+    pub root: Handle,
+}
+
+impl View {
+    /// Of users who see the file system itself.
+    fn plain(mount: &Mount) -> Self {
+        let (inode, generation) = mount.root_object;
+        Self {
+            device: mount.device,
+            root: Handle::Object {
+                fs: mount.fs,
+                inode,
+                generation,
+            },
+        }
+    }
 }
 
 /// One event source of the worker. All functions may be called from any thread.
@@ -90,10 +117,18 @@ pub trait EventSource: Send + Sync {
     /// Events that it produces for that file system.
     fn events(&self, fs: FsId) -> EventSet;
     /// Begins to serve a file system. From the return on each access of each user is seen.
+    /// One that is served through a FUSE mount made with `shared` may get further such mounts; else `Exists`.
     fn attach(&self, attach: Attach) -> Result<Arc<Mount>, DmError>;
-    /// `st_dev` of its objects as users see them.
+    /// How users see it, the oldest first.
+    fn views(&self, fs: FsId) -> Vec<View> {
+        let mount = self.mount(fs);
+        mount.iter().map(|mount| View::plain(mount)).collect()
+    }
+    /// Ends one of several views. The last one goes by [`Self::detach`].
+    fn detach_view(&self, _fs: FsId, _device: u64) {}
+    /// `st_dev` of its objects as users see them; in the oldest view if there are several.
     fn user_device(&self, fs: FsId) -> Option<u64> {
-        self.mount(fs).map(|mount| mount.device)
+        self.views(fs).first().map(|view| view.device)
     }
     /// A call of a DM application changed an object: what users' caches have of it is old. `data`: also its bytes.
     /// Waits for no application.

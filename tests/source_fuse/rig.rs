@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dmapi::fs::{self, Mount, invisible};
-use dmapi::model::{Answer, DmError, EventBody, EventSet, EventType, Handle, OpenFor, Region};
+use dmapi::model::{
+    Answer, DmError, EventBody, EventSet, EventType, FuseOptions, Handle, OpenFor, Region,
+};
 use dmapi::source::arena::Arena;
 use dmapi::source::fuse::Fuse;
 use dmapi::source::{Attach, EventSink, EventSource, FuseAttach};
@@ -97,7 +99,10 @@ impl Rig {
             fuse: Some(FuseAttach {
                 channel,
                 device,
-                cached,
+                options: match cached {
+                    true => FuseOptions::CACHED,
+                    false => FuseOptions::default(),
+                },
             }),
         };
         let mount = source.attach(attach).expect("it is served");

@@ -22,7 +22,7 @@ use super::table::Table;
 use super::threads::Threads;
 use super::wire::{Op, Request};
 use crate::fs::{Mount, ObjectState, handle, state, store};
-use crate::model::{DmError, EventSet, EventType, FsId, Handle, OpenFor};
+use crate::model::{DmError, EventSet, EventType, FsId, FuseOptions, Handle, OpenFor};
 use crate::source::EventSink;
 use crate::source::arena::{Arena, Kept, Role};
 use crate::source::judge;
@@ -46,8 +46,8 @@ pub struct Connection {
     pub mount: Arc<Mount>,
     /// `st_dev` of the FUSE mount.
     pub device: u64,
-    /// Every file is opened in the cached way.
-    pub cached: bool,
+    /// What its mount options chose.
+    pub options: FuseOptions,
     /// What outlives this worker.
     pub table: Table,
     /// Objects that this worker has met.
@@ -69,7 +69,7 @@ pub struct Connection {
     /// The kernel may be given backing files.
     pub passes: AtomicBool,
     pub(super) channel: ManuallyDrop<OwnedFd>,
-    root: Handle,
+    pub(super) root: Handle,
     tree: ManuallyDrop<OwnedFd>,
     /// The number of the root in the kept list.
     kept_root: RawFd,
@@ -91,7 +91,7 @@ pub(super) struct Parts {
     pub tree: OwnedFd,
     pub root: OwnedFd,
     pub device: u64,
-    pub cached: bool,
+    pub options: FuseOptions,
 }
 
 impl Parts {
@@ -109,7 +109,7 @@ impl Parts {
                 };
                 let table = take(Role::FUSE_TABLE).map(|(fd, _)| Table::open(fd));
                 let (tree, root) = (take(Role::FUSE_TREE), take(Role::FUSE_ROOT));
-                let (Some(Ok(table)), Some((tree, _)), Some((root, cached))) = (table, tree, root)
+                let (Some(Ok(table)), Some((tree, _)), Some((root, options))) = (table, tree, root)
                 else {
                     tracing::error!(fs = channel.key, "a FUSE mount of the last worker is lost");
                     return None;
@@ -120,7 +120,7 @@ impl Parts {
                     tree,
                     root,
                     device: channel.more,
-                    cached: cached != 0,
+                    options: FuseOptions(options as u8),
                 })
             })
             .collect()
@@ -134,7 +134,7 @@ impl Parts {
             (
                 Role::FUSE_ROOT,
                 self.root.as_raw_fd(),
-                u64::from(self.cached),
+                u64::from(self.options.0),
             ),
             // The last: a mount without its channel is none.
             (Role::FUSE, self.channel.as_raw_fd(), self.device),
@@ -173,7 +173,7 @@ impl Connection {
         let connection = Self {
             mount: Arc::new(mount),
             device: parts.device,
-            cached: parts.cached,
+            options: parts.options,
             table: parts.table,
             nodes: Nodes::default(),
             held: Held::default(),

@@ -42,7 +42,7 @@ use crate::fs::Mount;
 use crate::model::ids::Serial;
 use crate::model::{Answer, DmError, EventSet, EventType, FsId, Handle, Region};
 use crate::source::arena::Arena;
-use crate::source::{Attach, Changed, EventSink, EventSource};
+use crate::source::{Attach, Changed, EventSink, EventSource, View};
 use crate::sys::{mount, process};
 
 /// See the module.
@@ -119,7 +119,7 @@ fn parts(attach: Attach) -> Result<Parts, DmError> {
         tree,
         root,
         device: fuse.device,
-        cached: fuse.cached,
+        options: fuse.options,
     })
 }
 
@@ -195,8 +195,15 @@ impl EventSource for Fuse {
         all.iter().map(|one| Arc::clone(&one.mount)).collect()
     }
 
-    fn user_device(&self, fs: FsId) -> Option<u64> {
-        self.find(fs).map(|connection| connection.device)
+    fn views(&self, fs: FsId) -> Vec<View> {
+        let all = self.all();
+        let of_it = all.iter().filter(|one| one.fs() == fs);
+        of_it
+            .map(|one| View {
+                device: one.device,
+                root: one.root,
+            })
+            .collect()
     }
 
     fn touched(&self, handle: Handle, data: bool) {

@@ -26,7 +26,7 @@ use super::skip::Skip;
 use super::table::{OpenFile, Way};
 use super::wire::{Op, Opened, abi, reply};
 use crate::fs::{ObjectState, stat};
-use crate::model::{EventBody, EventType, NamespaceBody, OpenFor};
+use crate::model::{EventBody, EventType, FuseOptions, NamespaceBody, OpenFor};
 use crate::source::judge;
 use crate::sys::fuse::{self, Caller};
 use crate::sys::statx::{self, Protection};
@@ -223,7 +223,11 @@ impl Connection {
         let is_guarded = judge::guards_data(&judge::under_list(state.clone(), self.list()));
         // The kernel alone would tell the user of a full file system before anybody is asked.
         let needs_space = self.list().has(EventType::NoSpace);
-        if self.cached || is_guarded || needs_space || !self.passes.load(Ordering::Acquire) {
+        if self.options.has(FuseOptions::CACHED)
+            || is_guarded
+            || needs_space
+            || !self.passes.load(Ordering::Acquire)
+        {
             Way::Cached
         } else {
             Way::Passthrough
