@@ -12,13 +12,14 @@
 enum { DATA_BYTES = 256, WAIT_MS = 60000 };
 
 struct deed {
-  enum { READ, WRITE, TRUNCATE, MAP, TOUCH, NAMES } what;
+  enum { READ, WRITE, TRUNCATE, MAP, STORE, TOUCH, NAMES } what;
   int open_flags;
   const char *path;
   const char *second;
   enum deed_on_names on_names;
   long offset;
   size_t length;
+  long shift; /* of what is stored in the pattern */
   int protection;
   int flags;
 };
@@ -85,6 +86,21 @@ static int on_names(const struct deed *deed) {
   }
 }
 
+static void put_pattern(unsigned char *to, long offset, size_t length) {
+  for (size_t at = 0; at < length; at++)
+    to[at] = pattern_at((size_t)offset + at);
+}
+
+/* Where the bytes are in the file is where they are in the mapping. */
+static int store(int fd, const struct deed *deed) {
+  size_t length = (size_t)deed->offset + deed->length;
+  unsigned char *map = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  if (map == MAP_FAILED)
+    return -1;
+  put_pattern(map + deed->offset, deed->offset + deed->shift, deed->length);
+  return msync(map, length, MS_SYNC);
+}
+
 static struct outcome carry_out(const struct deed *deed) {
   static unsigned char bytes[65536];
   struct outcome outcome = {0, {0}};
@@ -102,9 +118,10 @@ static struct outcome carry_out(const struct deed *deed) {
     done = pread(fd, bytes, deed->length, deed->offset);
     memcpy(outcome.data, bytes, DATA_BYTES);
   } else if (fd >= 0 && deed->what == WRITE) {
-    for (size_t at = 0; at < deed->length; at++)
-      bytes[at] = pattern_at((size_t)deed->offset + at);
+    put_pattern(bytes, deed->offset, deed->length);
     done = pwrite(fd, bytes, deed->length, deed->offset);
+  } else if (fd >= 0 && deed->what == STORE) {
+    done = store(fd, deed);
   } else if (fd >= 0) {
     void *map = mmap(NULL, deed->length, deed->protection, deed->flags, fd, deed->offset);
     done = map == MAP_FAILED ? -1 : munmap(map, deed->length);
@@ -125,7 +142,9 @@ static struct user *start(const struct deed *deed) {
     close(ends[0]);
     close(starts[1]);
     umask(022);
-    sigaction(SIGUSR1, &(struct sigaction){.sa_handler = wake}, NULL);
+    static const int handled[] = {SIGUSR1, SIGINT, SIGTERM, SIGALRM};
+    for (size_t at = 0; at < sizeof handled / sizeof handled[0]; at++)
+      sigaction(handled[at], &(struct sigaction){.sa_handler = wake}, NULL);
     struct outcome outcome = deed->what == TOUCH ? touch(deed, ends[1], starts[0]) : carry_out(deed);
     _exit(write(ends[1], &outcome, sizeof outcome) == sizeof outcome ? 0 : 1);
   }
@@ -167,6 +186,11 @@ struct user *user_maps(const char *name, long offset, size_t length, int protect
                                .flags = flags});
 }
 
+struct user *user_stores(const char *name, long offset, size_t length, long shift) {
+  return start(&(struct deed){
+      .what = STORE, .open_flags = O_RDWR, .path = in_fs(name), .offset = offset, .length = length, .shift = shift});
+}
+
 struct user *user_will_touch(const char *name, long offset, bool store) {
   struct user *user = start(&(struct deed){.what = TOUCH,
                                            .open_flags = store ? O_RDWR : O_RDONLY,
@@ -188,8 +212,8 @@ struct user *user_names(enum deed_on_names what, const char *name, const char *s
   return start(&(struct deed){.what = NAMES, .path = in_fs(name), .second = two, .on_names = what});
 }
 
-void signal_user(struct user *user) {
-  CHECK_EQ(kill(user->pid, SIGUSR1), 0);
+void signal_user(struct user *user, int number) {
+  CHECK_EQ(kill(user->pid, number), 0);
 }
 
 static bool is_ready(struct user *user, int ms) {

@@ -16,6 +16,7 @@ mod same;
 #[path = "../source_fanotify/sink.rs"]
 #[allow(dead_code)]
 mod sink;
+mod space;
 mod storm;
 #[allow(dead_code)]
 #[path = "../source_fanotify/uring.rs"]

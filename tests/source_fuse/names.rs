@@ -16,7 +16,7 @@ const DIR: u32 = libc::S_IFDIR;
 const FILE: u32 = libc::S_IFREG;
 
 /// A line for a user about paths on the mount: `{}` stands for its root.
-fn line(rig: &Rig, text: &str) -> String {
+pub fn line(rig: &Rig, text: &str) -> String {
     text.replace("{}", rig.point.to_str().expect("text"))
 }
 
@@ -28,7 +28,7 @@ fn does(rig: &Rig, user: &mut User, text: &str) -> i64 {
 
 /// The user is told to do it; the event that it waits for.
 #[track_caller]
-fn asked(rig: &Rig, user: &mut User, text: &str) -> Seen {
+pub fn asked(rig: &Rig, user: &mut User, text: &str) -> Seen {
     user.tell(&line(rig, text));
     let event = rig.sink.next();
     assert!(event.serial.is_some(), "{event:?}");
@@ -389,43 +389,6 @@ fn open_files_end_when_they_are_closed() {
         user.get(&format!("close {fd}")).ok();
         eventually("it is gone", || rig.sink.destroyed() == [(file, true)]);
     });
-}
-
-#[test]
-fn without_room_the_application_is_asked_first() {
-    if !super::common::is_root() {
-        return;
-    }
-    let _one = super::rig::serial();
-    let _deadline = super::rig::Deadline::new(90);
-    let fs = super::common::LoopFs::with("ext4", &["-N", "64"]);
-    let rig = Rig::with(fs, false);
-    let mut user = User::new();
-    let mut filler = 0;
-    while std::fs::File::create(rig.private(&format!("filler{filler}"))).is_ok() {
-        filler += 1;
-    }
-    rig.list(&[EventType::NoSpace, PostCreate]);
-    let event = asked(&rig, &mut user, "mkdir {}/d 755");
-    assert_eq!(event.kind, EventType::NoSpace);
-    let fs = dmapi::model::Handle::Fs(rig.mount.fs);
-    assert_eq!(event.names().handle1, Some(fs));
-    // In vain: it is asked again.
-    rig.answer(&event, Answer::Continue);
-    let event = rig.sink.next();
-    assert_eq!(event.kind, EventType::NoSpace);
-    std::fs::remove_file(rig.private("filler0")).expect("unlink");
-    rig.answer(&event, Answer::Continue);
-    user.wait().ok();
-    assert_eq!(rig.pass(PostCreate).names().retcode, 0);
-    let event = asked(&rig, &mut user, "mknod {}/f 100600 0");
-    rig.answer(&event, Answer::Abort(libc::EDQUOT));
-    user.wait().failed(libc::EDQUOT);
-    assert_eq!(rig.pass(PostCreate).names().retcode, libc::EDQUOT);
-    rig.list(&[]);
-    user.get(&line(&rig, "mknod {}/f 100600 0"))
-        .failed(libc::ENOSPC);
-    rig.is_quiet();
 }
 
 #[test]

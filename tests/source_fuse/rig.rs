@@ -252,27 +252,27 @@ impl Drop for Rig {
     }
 }
 
-/// Each kind of file system, one after another.
-pub fn on_each_kind(seconds: u64, test: impl Fn(Rig)) {
+/// These kinds of file systems, one after another.
+pub fn on_kinds(kinds: &[&'static str], seconds: u64, test: impl Fn(Rig)) {
     if !common::is_root() {
         return;
     }
     let _one = serial();
     let _deadline = Deadline::new(PATIENCE * seconds);
-    for kind in common::KINDS {
+    for kind in kinds {
         eprintln!("on {kind}");
         test(Rig::new(kind));
     }
 }
 
+/// Each kind of file system.
+pub fn on_each_kind(seconds: u64, test: impl Fn(Rig)) {
+    on_kinds(&common::KINDS, seconds, test);
+}
+
 /// One kind is enough.
 pub fn on_xfs(seconds: u64, test: impl Fn(Rig)) {
-    if !common::is_root() {
-        return;
-    }
-    let _one = serial();
-    let _deadline = Deadline::new(PATIENCE * seconds);
-    test(Rig::new("xfs"));
+    on_kinds(&["xfs"], seconds, test);
 }
 
 /// The body of an event on names, for comparison.
