@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 use dmapi::journal::State;
 use dmapi::model::{
-    Answer, ClientId, DmError, Effect, Entry, EventBody, EventSet, EventType, FsId, Handle, Model,
-    MountBody, NewEvent, Origin, Plan, Record, RequestId, Right, Sequence, Serial, SessionId,
-    Token,
+    Answer, ClientId, DmError, Effect, Entry, EventBody, EventSet, EventType, FsId, FuseMount,
+    FuseOptions, Handle, Model, MountBody, NewEvent, Origin, Plan, Record, RequestId, Right,
+    Sequence, Serial, SessionId, Token,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -36,6 +36,9 @@ enum Op {
     Right(u8, u8, u8, u8),
     Hold(u8, u8, u8, bool),
     AddFs(u8),
+    AddFsBehind(u8),
+    AddView(u8, u8),
+    ViewGone(u8, u8),
     DropFs(u8),
     Reply,
     ClientGone(u8),
@@ -67,6 +70,9 @@ fn op() -> impl Strategy<Value = Op> {
         8 => (s(), s(), 0u8..7, 0u8..8).prop_map(|(a, b, c, d)| Op::Right(a, b, c, d)),
         2 => (s(), s(), 0u8..7, any::<bool>()).prop_map(|(a, b, c, d)| Op::Hold(a, b, c, d)),
         2 => (0u8..3).prop_map(Op::AddFs),
+        2 => (0u8..3).prop_map(Op::AddFsBehind),
+        3 => (0u8..3, s()).prop_map(|(a, b)| Op::AddView(a, b)),
+        2 => (0u8..3, s()).prop_map(|(a, b)| Op::ViewGone(a, b)),
         1 => (0u8..3).prop_map(Op::DropFs),
         1 => Just(Op::Reply),
         1 => s().prop_map(Op::ClientGone),
@@ -100,6 +106,13 @@ fn mount(number: u8) -> MountBody {
         path: b"/m".to_vec(),
         device: b"d".to_vec(),
         root: handle(number + 3),
+    }
+}
+
+fn shared() -> FuseMount {
+    FuseMount {
+        options: FuseOptions::SHARED,
+        attributes: 0,
     }
 }
 
@@ -264,6 +277,15 @@ impl Run {
                 }
             }
             Op::AddFs(on) => model.plan_add_fs(fs(on), mount(on))?,
+            Op::AddFsBehind(on) => model.plan_add_fs_behind(fs(on), mount(on), shared())?,
+            Op::AddView(on, device) => {
+                let path = vec![b'/', device];
+                let body = MountBody { path, ..mount(on) };
+                model.plan_add_view(fs(on), u64::from(device), body, shared())?
+            }
+            Op::ViewGone(on, device) => {
+                model.plan_view_gone(fs(on), device.checked_sub(1).map(u64::from))?
+            }
             Op::DropFs(on) => model.plan_drop_fs(fs(on))?,
             Op::ClientGone(one) => model.plan_client_gone(ClientId(u64::from(one))),
             _ => {
@@ -428,7 +450,7 @@ proptest! {
     fn random_requests_keep_the_invariants(ops in vec(op(), 1..160)) {
         let mut run = Run::default();
         for on in 0..2 {
-            run.step(&Op::AddFs(on));
+            run.step(&Op::AddFsBehind(on));
         }
         for op in &ops {
             run.step(op);
@@ -453,7 +475,7 @@ proptest! {
         picks in vec((any::<usize>(), any::<usize>()), 1..40),
     ) {
         let mut run = Run::default();
-        run.step(&Op::AddFs(0));
+        run.step(&Op::AddFsBehind(0));
         for op in &ops {
             run.step(op);
         }

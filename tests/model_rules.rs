@@ -1614,12 +1614,133 @@ fn how_a_file_system_is_mounted_behind_fuse_is_known_while_it_is_served() {
 }
 
 #[test]
-fn a_checkpoint_of_the_first_format_is_read() {
+fn further_mounts_take_the_place_of_the_oldest() {
+    use dmapi::journal::State;
+    use dmapi::model::{FuseMount, FuseOptions};
+    let mut node = Node::new();
+    let fuse = |options| FuseMount {
+        options,
+        attributes: 0,
+    };
+    let shared = fuse(FuseOptions::SHARED);
+    let cached = fuse(FuseOptions::SHARED.with(FuseOptions::CACHED));
+    let at = |path: &[u8]| MountBody {
+        path: path.to_vec(),
+        ..mount_body()
+    };
+    let paths = |model: &Model| -> Vec<Vec<u8>> {
+        let row = model.file_system(FS).unwrap().mount.path.clone();
+        let further = model.further_mounts(FS).map(|one| one.mount.path.clone());
+        [row].into_iter().chain(further).collect()
+    };
+    let early = node.model.plan_add_view(FS, 2, at(b"/2"), shared);
+    assert_eq!(early, Err(DmError::BadHandle));
+    node.run(|model| model.plan_add_fs_behind(FS, mount_body(), shared))
+        .unwrap();
+    for (device, path) in [(9, b"/2"), (3, b"/3"), (7, b"/4")] {
+        node.run(|model| model.plan_add_view(FS, device, at(path), cached))
+            .unwrap();
+    }
+    for (device, path, how) in [
+        (5, b"/mnt".as_slice(), shared),
+        (5, b"/3", shared),
+        (9, b"/5", shared),
+        (5, b"/5", fuse(FuseOptions::CACHED)),
+    ] {
+        let refused = node.model.plan_add_view(FS, device, at(path), how);
+        assert_eq!(refused, Err(DmError::Exists), "{device} {path:?}");
+    }
+    assert_eq!(
+        paths(&node.model),
+        [b"/mnt".as_slice(), b"/2", b"/3", b"/4"]
+    );
+    assert_eq!(Model::decode(&node.model.encode()), Ok(node.model.clone()));
+
+    // One in the middle, then the oldest, whose place the next one takes.
+    node.run(|model| model.plan_view_gone(FS, Some(3))).unwrap();
+    assert_eq!(
+        node.model.plan_view_gone(FS, Some(3)),
+        Err(DmError::NotFound)
+    );
+    node.run(|model| model.plan_view_gone(FS, None)).unwrap();
+    assert_eq!(paths(&node.model), [b"/2", b"/4"]);
+    assert_eq!(node.model.fuse_mount(FS), Some(cached));
+    // What comes anew is the youngest, also with a number that was there before.
+    node.run(|model| model.plan_add_view(FS, 3, at(b"/1"), shared))
+        .unwrap();
+    node.run(|model| model.plan_view_gone(FS, None)).unwrap();
+    assert_eq!(paths(&node.model), [b"/4", b"/1"]);
+    node.run(|model| model.plan_view_gone(FS, None)).unwrap();
+    let last = node.model.plan_view_gone(FS, None);
+    assert_eq!(last, Err(DmError::NotFound), "that is the end of all");
+
+    node.run(|model| model.plan_add_view(FS, 4, at(b"/6"), shared))
+        .unwrap();
+    node.run(|model| model.plan_drop_fs(FS)).unwrap();
+    assert_eq!(node.model.further_mounts(FS).count(), 0);
+    node.run(|model| model.plan_add_fs_behind(FS, mount_body(), fuse(FuseOptions::CACHED)))
+        .unwrap();
+    let alone = node.model.plan_add_view(FS, 4, at(b"/6"), shared);
+    assert_eq!(alone, Err(DmError::Exists), "the first is not shared");
+}
+
+#[test]
+fn a_file_system_that_is_watched_itself_has_no_further_mounts() {
+    use dmapi::model::{FuseMount, FuseOptions};
+    let mut node = Node::with_fs();
+    let fuse = FuseMount {
+        options: FuseOptions::SHARED,
+        attributes: 0,
+    };
+    let refused = node.model.plan_add_view(FS, 2, mount_body(), fuse);
+    assert_eq!(refused, Err(DmError::Exists));
+    let record = Record::FuseViewAdded {
+        fs: FS,
+        device: 2,
+        mount: mount_body(),
+        fuse,
+    };
+    let entry = Entry {
+        records: vec![record],
+        reply: None,
+    };
+    assert!(node.model.apply(&entry).is_err());
+}
+
+#[test]
+fn further_mounts_are_limited() {
+    use dmapi::model::{FuseMount, FuseOptions};
+    let mut node = Node::new();
+    let fuse = FuseMount {
+        options: FuseOptions::SHARED,
+        attributes: 0,
+    };
+    node.run(|model| model.plan_add_fs_behind(FS, mount_body(), fuse))
+        .unwrap();
+    let at = |number: u64| MountBody {
+        path: format!("/{number}").into_bytes(),
+        ..mount_body()
+    };
+    for number in 0..limits::VIEWS_MAX as u64 {
+        node.run(|model| model.plan_add_view(FS, number, at(number), fuse))
+            .unwrap();
+    }
+    let refused = node.model.plan_add_view(FS, 9999, at(9999), fuse);
+    assert_eq!(refused, Err(DmError::NoSpace));
+}
+
+#[test]
+fn checkpoints_of_earlier_formats_are_read() {
     use dmapi::journal::State;
     let node = Node::with_fs();
     let bytes = postcard::to_stdvec(&node.model).unwrap();
     assert_eq!(Model::decode(&bytes), Ok(node.model.clone()));
-    assert!(node.model.encode().starts_with(&bytes));
+    let (later, views) = node.model.later();
+    let second = postcard::to_extend(later, bytes.clone()).unwrap();
+    assert_eq!(Model::decode(&second), Ok(node.model.clone()));
+    let third = postcard::to_extend(views, second.clone()).unwrap();
+    assert_eq!(third, node.model.encode());
+    assert!(second.len() < third.len() && bytes.len() < second.len());
     assert!(Model::decode(&bytes[..bytes.len() - 1]).is_err());
     let too_long = [&node.model.encode()[..], &[0]].concat();
     assert!(Model::decode(&too_long).is_err());

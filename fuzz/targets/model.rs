@@ -3,8 +3,8 @@
 use dmapi::journal::State;
 use dmapi::journal::replay::{decode_entry, encode_entry};
 use dmapi::model::{
-    Answer, ClientId, Entry, Event, EventBody, EventSet, EventType, FsId, FuseMount, Handle, Model,
-    MountBody, Origin, Record, RequestId, Right, Sequence, Serial, SessionId, Token,
+    Answer, ClientId, Entry, Event, EventBody, EventSet, EventType, FsId, FuseMount, FuseOptions,
+    Handle, Model, MountBody, Origin, Record, RequestId, Right, Sequence, Serial, SessionId, Token,
 };
 
 use super::{Target, join, pieces};
@@ -45,6 +45,21 @@ pub fn mount() -> MountBody {
         path: b"/mnt".to_vec(),
         device: b"/dev/test".to_vec(),
         root: FILE,
+    }
+}
+
+fn view(device: u64, path: &[u8]) -> Record {
+    Record::FuseViewAdded {
+        fs: FS,
+        device,
+        mount: MountBody {
+            path: path.to_vec(),
+            ..mount()
+        },
+        fuse: FuseMount {
+            options: FuseOptions::SHARED,
+            attributes: 0,
+        },
     }
 }
 
@@ -153,10 +168,20 @@ pub fn life() -> Vec<Entry> {
         vec![Record::FsThroughFuse {
             fs: FS,
             fuse: FuseMount {
-                options: dmapi::model::FuseOptions::CACHED,
+                options: FuseOptions::CACHED.with(FuseOptions::SHARED),
                 attributes: 1,
             },
         }],
+        vec![view(50, b"/mnt2"), view(51, b"/mnt3")],
+        vec![Record::FuseViewGone {
+            fs: FS,
+            device: None,
+        }],
+        vec![Record::FuseViewGone {
+            fs: FS,
+            device: Some(51),
+        }],
+        vec![view(52, b"/mnt4")],
         vec![Record::FsDropped { fs: FS }],
     ];
     let with_reply = |(at, records)| Entry {

@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 
 use dmapi::engine::{Config, Engine, Host, Outlet};
 use dmapi::journal::{Journal, Priority, Sizes, Start};
-use dmapi::model::file::{FuseMount, Kinds};
+use dmapi::model::file::{FuseMount, FuseOptions, Kinds};
 use dmapi::model::{
     Answer, ClientId, DmError, Entry, EventSet, FsId, Handle, Model, Record, RequestId, Right,
     Sequence, SessionId, Token,
@@ -218,7 +218,7 @@ fn requests() -> Vec<Request> {
             backing: b"/none".to_vec(),
             device: 50,
             fuse: FuseMount {
-                options: dmapi::model::FuseOptions::CACHED,
+                options: FuseOptions::CACHED.with(FuseOptions::SHARED),
                 attributes: 1,
             },
         },

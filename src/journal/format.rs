@@ -8,7 +8,7 @@ use super::record::Expected;
 use super::writer::Sizes;
 
 /// The format that this version writes, and the highest it reads.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// The unit of every place in the file: a page, so that no two parts share one.
 pub const PAGE_BYTES: u64 = 4096;

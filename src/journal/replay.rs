@@ -28,22 +28,33 @@ impl State for Model {
     }
 
     fn encode(&self) -> Vec<u8> {
-        let model = postcard::to_stdvec(self);
-        let both = model.and_then(|bytes| postcard::to_extend(self.later(), bytes));
-        both.expect("the model has no type that postcard cannot write")
+        let (later, views) = self.later();
+        let all = postcard::to_stdvec(self)
+            .and_then(|bytes| postcard::to_extend(later, bytes))
+            .and_then(|bytes| postcard::to_extend(views, bytes));
+        all.expect("the model has no type that postcard cannot write")
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, String> {
         let none = |error| format!("it is no state: {error}");
         let (model, rest): (Self, _) = postcard::take_from_bytes(bytes).map_err(none)?;
-        if rest.is_empty() {
-            // Of format 1.
-            return Ok(model);
+        let (later, rest) = take_or_default(rest).map_err(none)?;
+        let (views, rest) = take_or_default(rest).map_err(none)?;
+        match rest {
+            [] => Ok(model.with_later(later, views)),
+            rest => Err(format!("{} bytes follow the state", rest.len())),
         }
-        match postcard::take_from_bytes(rest).map_err(none)? {
-            (later, []) => Ok(model.with_later(later)),
-            (_, rest) => Err(format!("{} bytes follow the state", rest.len())),
-        }
+    }
+}
+
+/// A part of a checkpoint. Where nothing is left it is of a format that did not have it.
+fn take_or_default<'a, T>(bytes: &'a [u8]) -> postcard::Result<(T, &'a [u8])>
+where
+    T: Default + serde::Deserialize<'a>,
+{
+    match bytes {
+        [] => Ok((T::default(), bytes)),
+        bytes => postcard::take_from_bytes(bytes),
     }
 }
 

@@ -24,6 +24,8 @@ pub const KEPT_REPLIES_MAX: usize = 4096;
 pub const GRANTS_MAX: usize = 64 * 1024;
 /// File systems served at one time.
 pub const FILE_SYSTEMS_MAX: usize = 1024;
+/// Further FUSE mounts of all file systems together. Each has two paths in a checkpoint.
+pub const VIEWS_MAX: usize = 256;
 /// Largest id that C callers see as a positive `int`.
 pub const ID_MAX: u32 = i32::MAX as u32;
 /// Inherited attributes of all file systems together, also of those that are not mounted now.

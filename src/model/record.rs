@@ -128,6 +128,15 @@ pub enum Record {
     },
     /// The file system, just added, is served through this FUSE mount.
     FsThroughFuse { fs: FsId, fuse: FuseMount },
+    /// The file system, which is served through FUSE, got a further mount. `device`: its `st_dev`.
+    FuseViewAdded {
+        fs: FsId,
+        device: u64,
+        mount: MountBody,
+        fuse: FuseMount,
+    },
+    /// One of its mounts is gone, and others are left. `None`: the oldest; the next one takes its place.
+    FuseViewGone { fs: FsId, device: Option<u64> },
 }
 
 /// What one append of the journal holds: applied whole or not at all.

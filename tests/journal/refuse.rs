@@ -201,7 +201,7 @@ fn the_bytes_are_those_of_the_document() {
     let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"));
     assert_eq!(&bytes[..8], b"DMAPIJNL");
     let expected = [
-        (8, 2),
+        (8, 3),
         (16, 3),
         (24, 0x1122_3344_5566_7788),
         (32, 4),

@@ -1,6 +1,6 @@
 //! The invariants, checked over the whole state: after a checkpoint was read, and in tests.
 
-use super::super::limits::{ANSWERED_MAX, KEPT_REPLIES_MAX};
+use super::super::limits::{ANSWERED_MAX, KEPT_REPLIES_MAX, VIEWS_MAX};
 use super::{Corrupt, Model, Origin, Place, Right, conflicts};
 
 impl Model {
@@ -120,6 +120,7 @@ impl Model {
             .keys()
             .all(|fs| self.file_systems.has(fs));
         demand(fuse_served, || "a FUSE mount serves nothing".into())?;
+        self.check_views()?;
         // What waits has no disposition, else it would be queued.
         for ((fs, sequence), ()) in self.waiting.iter() {
             let kind = self.events.get(sequence).map(|event| event.kind);
@@ -129,6 +130,19 @@ impl Model {
             })?;
         }
         Ok(())
+    }
+
+    fn check_views(&self) -> Result<(), Corrupt> {
+        let mut devices = std::collections::BTreeSet::new();
+        for ((fs, number), view) in self.views.further.iter() {
+            demand(
+                self.later.fuse_mounts.has(fs) && devices.insert((fs, view.device)),
+                || format!("further FUSE mount {number} of {:#x} cannot be", fs.0),
+            )?;
+        }
+        demand(self.views.further.len() <= VIEWS_MAX, || {
+            "too many further FUSE mounts".into()
+        })
     }
 }
 

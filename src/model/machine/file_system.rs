@@ -129,6 +129,7 @@ impl Model {
         self.release_fs_grants(fs, effects);
         self.file_systems.remove(fs);
         self.later.fuse_mounts.remove(fs);
+        self.views_dropped(fs);
         effects.push(Effect::InterestChanged { fs });
         Ok(())
     }

@@ -20,6 +20,7 @@ mod reply;
 mod right;
 mod session;
 mod table;
+mod view;
 
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +37,7 @@ pub use self::disposition::changed_list;
 pub use self::event::{Fate, NewEvent, Place};
 pub use self::reply::Kept;
 pub use self::right::{conflicts, stronger};
+pub use self::view::FurtherMount;
 
 /// An entry does not follow from the state: the journal is damaged, or another version wrote it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -201,13 +203,22 @@ pub struct Model {
     inherits: Set<(FsId, Inherit)>,
     #[serde(skip)]
     later: Later,
+    #[serde(skip)]
+    views: Views,
 }
 
 /// The part of the state that the first format of the journal did not have. In a checkpoint it follows the
-/// [`Model`]; where nothing follows it is empty. More tables are appended.
+/// [`Model`]; where nothing follows it is empty.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Later {
     fuse_mounts: Table<FsId, FuseMount>,
+}
+
+/// What the second format did not have either: it follows [`Later`] in the same way.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Views {
+    /// Further mounts by age: each has a higher number than those that were there when it came.
+    further: Table<(FsId, u64), FurtherMount>,
 }
 
 /// Calls a method of each table.
@@ -231,6 +242,7 @@ macro_rules! each_table {
         $model.kept.$method();
         $model.inherits.$method();
         $model.later.fuse_mounts.$method();
+        $model.views.further.$method();
     };
 }
 
@@ -330,19 +342,38 @@ impl Model {
                 interested,
             } => self.cancel_interest_set(*session, *interested),
             Record::FsThroughFuse { fs, fuse } => self.fs_through_fuse(*fs, *fuse),
+            Record::FuseViewAdded {
+                fs,
+                device,
+                mount,
+                fuse,
+            } => {
+                let (device, mount, fuse) = (*device, mount.clone(), *fuse);
+                let view = FurtherMount {
+                    device,
+                    mount,
+                    fuse,
+                };
+                self.view_added(*fs, view)
+            }
+            Record::FuseViewGone { fs, device } => self.view_gone(*fs, *device),
             Record::EventUnwanted { fs, kind, count } => self.events_unwanted(*fs, *kind, *count),
         }
     }
 
-    /// The part that a checkpoint has behind the rest.
-    pub fn later(&self) -> &Later {
-        &self.later
+    /// The parts that a checkpoint has behind the rest, in their order.
+    pub fn later(&self) -> (&Later, &Views) {
+        (&self.later, &self.views)
     }
 
-    /// The state with that part, as a checkpoint had it.
+    /// The state with those parts, as a checkpoint had them.
     #[must_use]
-    pub fn with_later(self, later: Later) -> Self {
-        Self { later, ..self }
+    pub fn with_later(self, later: Later, views: Views) -> Self {
+        Self {
+            later,
+            views,
+            ..self
+        }
     }
 
     /// Is the session alive? Else `EINVAL`.
