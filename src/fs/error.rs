@@ -27,6 +27,8 @@ pub enum FsError {
         /// The errno of name_to_handle_at(2) or open_by_handle_at(2).
         errno: i32,
     },
+    /// Another directory of the file system is served, and objects are found from that.
+    OtherRoot,
     /// A call failed.
     Os {
         /// The call.
@@ -67,6 +69,11 @@ impl std::fmt::Display for FsError {
                         "it cannot be served; copy the data to one that has (xfs, ext4, btrfs, tmpfs)",
                 }
             ),
+            Self::OtherRoot => write!(
+                f,
+                "another directory of the file system is served, and the kernel opens its objects by name only: a further \
+                 mount must show the same directory"
+            ),
             Self::Os { what, errno } => {
                 let error = std::io::Error::from_raw_os_error(*errno);
                 write!(f, "{what} on the file system's root failed: {error}")
@@ -83,6 +90,7 @@ impl From<FsError> for DmError {
             FsError::Unsupported { .. }
             | FsError::NoUuid { .. }
             | FsError::NoId { .. }
+            | FsError::OtherRoot
             | FsError::NoHandles { .. } => Self::NotSupported,
             FsError::Os { errno, .. } => Self::from_errno(errno),
         }

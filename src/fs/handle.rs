@@ -281,12 +281,13 @@ impl Mount {
     }
 
     /// The end of an object was told (DESTROY), though the kernel may hold it a moment longer: its handle is dead.
-    /// To be ended by [`Mount::forget`]. Worker only.
-    pub fn set_destroyed(&self, handle: Handle) {
-        if let Some(object) = object_in(handle) {
-            let all = self.destroyed.write();
-            all.unwrap_or_else(PoisonError::into_inner).insert(object);
-        }
+    /// To be ended by [`Mount::forget`]. Worker only. `false`: that was said before.
+    pub fn set_destroyed(&self, handle: Handle) -> bool {
+        let Some(object) = object_in(handle) else {
+            return false;
+        };
+        let all = self.destroyed.write();
+        all.unwrap_or_else(PoisonError::into_inner).insert(object)
     }
 
     fn is_destroyed(&self, object: Object) -> bool {

@@ -36,6 +36,7 @@ pub use state::{ObjectState, StateError};
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::model::handle::FsId;
 
@@ -121,8 +122,8 @@ impl std::fmt::Display for FsKind {
     }
 }
 
-/// Inode numbers and generations.
-pub type Destroyed = std::sync::RwLock<std::collections::HashSet<(u64, u32)>>;
+/// Inode numbers and generations, for all mounts of a file system.
+pub type Destroyed = Arc<std::sync::RwLock<std::collections::HashSet<(u64, u32)>>>;
 
 /// A file system that is served, seen through its private mount.
 #[derive(Debug)]
@@ -146,7 +147,7 @@ pub struct Mount {
     /// Objects whose end was told, and that the kernel has not let go yet: their handles are dead. Worker only.
     pub destroyed: Destroyed,
     /// What the worker learned of objects; a client has none.
-    pub known: Option<Known>,
+    pub known: Option<Arc<Known>>,
 }
 
 impl Mount {
@@ -160,7 +161,19 @@ impl Mount {
     /// 24 bytes is kept below the state directory; without one they are searched for after a restart.
     pub fn serving(root: OwnedFd, state_dir: Option<&Path>) -> Result<Self, FsError> {
         let mut mount = identify::mount(root)?;
-        mount.known = Known::open(&mount, state_dir)?;
+        mount.known = Known::open(&mount, state_dir)?.map(Arc::new);
+        Ok(mount)
+    }
+
+    /// A further mount of a file system that is served: what is remembered of its objects is the same. Where that is
+    /// by names, or is found by a walk, both must have the same root.
+    pub fn serving_beside(root: OwnedFd, other: &Self) -> Result<Self, FsError> {
+        let mut mount = identify::mount(root)?;
+        if other.known.is_some() && mount.root_object != other.root_object {
+            return Err(FsError::OtherRoot);
+        }
+        mount.destroyed = Arc::clone(&other.destroyed);
+        mount.known = other.known.clone();
         Ok(mount)
     }
 }

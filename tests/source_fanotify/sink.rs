@@ -108,6 +108,7 @@ pub struct Sink {
     withdrawn: Mutex<Vec<Serial>>,
     destroyed: Mutex<Vec<(Handle, bool)>>,
     unmounted: Mutex<Vec<FsId>>,
+    views_gone: Mutex<Vec<u64>>,
     created: Mutex<Vec<(Handle, Handle, u32)>>,
     inherits: AtomicBool,
     list: AtomicU64,
@@ -174,6 +175,11 @@ impl Sink {
         lock(&self.unmounted).clone()
     }
 
+    /// Devices of mounts that are gone, while others are left.
+    pub fn views_gone(&self) -> Vec<u64> {
+        lock(&self.views_gone).clone()
+    }
+
     pub fn forget(&self, serial: Serial) {
         lock(&self.known).retain(|one| *one != serial);
     }
@@ -206,6 +212,10 @@ impl EventSink for Sink {
 
     fn unmounted(&self, fs: FsId) {
         lock(&self.unmounted).push(fs);
+    }
+
+    fn view_gone(&self, _: FsId, device: u64) {
+        lock(&self.views_gone).push(device);
     }
 
     fn wants_new_objects(&self, _: FsId) -> bool {

@@ -5,6 +5,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use dmapi::model::FuseOptions;
+
 use super::common::{self, LoopFs};
 use super::rig::{Deadline, Rig, on_each_kind, serial};
 use super::same;
@@ -21,6 +23,13 @@ const MAY_DIFFER: [&str; 7] = [
     "insert",
     "size after that",
     "misaligned",
+];
+
+/// Mount options other than the default ones.
+pub const CHOICES: [FuseOptions; 3] = [
+    FuseOptions::CACHED,
+    FuseOptions::SHARED,
+    FuseOptions(FuseOptions::CACHED.0 | FuseOptions::SHARED.0),
 ];
 
 fn compare(rig: &Rig, group: &str) {
@@ -55,8 +64,10 @@ fn on_each_way(seconds: u64, test: impl Fn(&Rig)) {
         eprintln!("on {kind}");
         test(&Rig::new(kind));
     }
-    eprintln!("on xfs with data=cached");
-    test(&Rig::with(LoopFs::new("xfs"), true));
+    for options in CHOICES {
+        eprintln!("on xfs with {options:?}");
+        test(&Rig::chosen(LoopFs::new("xfs"), options));
+    }
 }
 
 #[test]
@@ -160,8 +171,8 @@ fn fsx_finds_no_wrong_byte() {
     };
     let _one = serial();
     let _deadline = Deadline::new(400);
-    for cached in [false, true] {
-        let rig = Rig::with(LoopFs::new("xfs"), cached);
+    for options in [FuseOptions::default()].into_iter().chain(CHOICES) {
+        let rig = Rig::chosen(LoopFs::new("xfs"), options);
         let file = rig.join("fsx");
         let output = Command::new(&program)
             .args(["-N", "3000", "-S", "7"])
@@ -171,7 +182,7 @@ fn fsx_finds_no_wrong_byte() {
             .expect("it runs");
         assert!(
             output.status.success(),
-            "cached {cached}: {}{}",
+            "{options:?}: {}{}",
             String::from_utf8_lossy(&output.stdout),
             String::from_utf8_lossy(&output.stderr)
         );

@@ -3,7 +3,10 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use dmapi::model::FuseOptions;
+
 use super::common::{self, LoopFs};
+use super::conformance::CHOICES;
 use super::rig::{Deadline, Rig, serial};
 
 /// Mixed reads and writes by each kind of call; a megabyte or two each, so that it takes seconds.
@@ -67,11 +70,11 @@ fn fio_verifies_what_it_wrote() {
     }
     let _one = serial();
     let _deadline = Deadline::new(240);
-    for cached in [false, true] {
-        let rig = Rig::with(LoopFs::new("xfs"), cached);
+    for options in [FuseOptions::default()].into_iter().chain(CHOICES) {
+        let rig = Rig::chosen(LoopFs::new("xfs"), options);
         run(&rig.point);
         rig.is_quiet();
-        if !cached {
+        if options == FuseOptions::default() {
             std::fs::create_dir(rig.fs.join("behind")).expect("a directory");
             run(&rig.fs.join("behind"));
         }

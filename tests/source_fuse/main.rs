@@ -24,6 +24,7 @@ mod uring;
 #[allow(dead_code)]
 #[path = "../source_fanotify/user.rs"]
 mod user;
+mod views;
 
 /// Not a test: the users that the tests start.
 #[test]

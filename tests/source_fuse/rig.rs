@@ -35,6 +35,8 @@ pub struct Rig {
     pub mount: Arc<Mount>,
     /// Where users see the file system.
     pub point: PathBuf,
+    /// Further mounts.
+    more: Vec<PathBuf>,
     pub fs: LoopFs,
 }
 
@@ -73,7 +75,31 @@ pub fn mount_fuse() -> (OwnedFd, OwnedFd) {
     (channel.into(), mount)
 }
 
-fn text(path: &Path) -> CString {
+/// Shows a directory through a mount that the source serves. Also returns the device of that.
+pub fn serve(
+    source: &Fuse,
+    backing: &Path,
+    point: &Path,
+    options: FuseOptions,
+) -> Result<(Arc<Mount>, u64), DmError> {
+    let (channel, tree) = mount_fuse();
+    let device = statx::place(tree.as_fd()).expect("statx").device;
+    let dir = std::fs::File::open(backing).expect("the backing directory");
+    let attach = Attach {
+        dir: dir.into(),
+        fuse: Some(FuseAttach {
+            channel,
+            device,
+            options,
+        }),
+    };
+    let mount = source.attach(attach)?;
+    std::fs::create_dir(point).expect("a mount point");
+    fsmount::put(tree.as_fd(), &text(point)).expect("it is mounted");
+    Ok((mount, device))
+}
+
+pub fn text(path: &Path) -> CString {
     CString::new(path.as_os_str().as_bytes()).expect("no NUL")
 }
 
@@ -84,6 +110,17 @@ impl Rig {
 
     /// `cached`: as with `-o data=cached`.
     pub fn with(fs: LoopFs, cached: bool) -> Self {
+        Self::chosen(
+            fs,
+            match cached {
+                true => FuseOptions::CACHED,
+                false => FuseOptions::default(),
+            },
+        )
+    }
+
+    /// With these mount options.
+    pub fn chosen(fs: LoopFs, options: FuseOptions) -> Self {
         show_logs();
         let arena = Arc::new(Arena::create(256).expect("an arena"));
         let source = Fuse::new(Arc::clone(&arena)).expect("a source");
@@ -91,32 +128,30 @@ impl Rig {
         Arc::clone(&source)
             .start(Arc::clone(&sink) as Arc<dyn EventSink>)
             .expect("it starts");
-        let (channel, tree) = mount_fuse();
-        let device = statx::place(tree.as_fd()).expect("statx").device;
-        let dir = std::fs::File::open(fs.path()).expect("the backing directory");
-        let attach = Attach {
-            dir: dir.into(),
-            fuse: Some(FuseAttach {
-                channel,
-                device,
-                options: match cached {
-                    true => FuseOptions::CACHED,
-                    false => FuseOptions::default(),
-                },
-            }),
-        };
-        let mount = source.attach(attach).expect("it is served");
         let point = fs.path().with_file_name("fuse");
-        std::fs::create_dir(&point).expect("a mount point");
-        fsmount::put(tree.as_fd(), &text(&point)).expect("it is mounted");
+        let (mount, _) = serve(&source, &fs.path(), &point, options).expect("it is served");
         Self {
             source,
             arena,
             sink,
             mount,
             point,
+            more: Vec::new(),
             fs,
         }
+    }
+
+    /// A further mount, of a directory that is made if need be. Returns where it is and its device.
+    pub fn add(&mut self, dir: &str, options: FuseOptions) -> (PathBuf, u64) {
+        let backing = self.fs.path().join(dir);
+        std::fs::create_dir_all(&backing).expect("a directory");
+        let point = self
+            .fs
+            .path()
+            .with_file_name(format!("fuse{}", self.more.len() + 2));
+        let (_, device) = serve(&self.source, &backing, &point, options).expect("it is served");
+        self.more.push(point.clone());
+        (point, device)
     }
 
     /// A file as users see it.
@@ -247,7 +282,9 @@ pub fn recall(source: &Fuse, mount: &Mount, file: Handle) {
 impl Drop for Rig {
     fn drop(&mut self) {
         // Aborts the connection: whoever is still blocked goes on, whatever went wrong.
-        let _ = fsmount::unmount(&text(&self.point), true, true);
+        for point in self.more.iter().chain([&self.point]) {
+            let _ = fsmount::unmount(&text(point), true, true);
+        }
         self.source.detach(self.mount.fs);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use dmapi::model::{Answer, DmError, Handle};
+use dmapi::model::{Answer, DmError, FuseOptions, Handle};
 use dmapi::source::EventSource;
 use dmapi::source::fuse::skip::Skip;
 
@@ -109,8 +109,30 @@ fn migrate_all_the_time(rig: &Rig, rights: &Rights, milliseconds: u64) -> usize 
     migrated
 }
 
-fn storm(cached: bool, skip: Skip) -> Outcome {
-    let rig = Rig::with(LoopFs::new("xfs"), cached);
+/// How many mounts the users are spread over.
+#[derive(Clone, Copy, Debug)]
+enum Through {
+    One,
+    Two,
+}
+
+fn options(cached: bool, through: Through) -> FuseOptions {
+    let chosen = match cached {
+        true => FuseOptions::CACHED,
+        false => FuseOptions::default(),
+    };
+    match through {
+        Through::One => chosen,
+        Through::Two => chosen.with(FuseOptions::SHARED),
+    }
+}
+
+fn storm(cached: bool, through: Through, skip: Skip) -> Outcome {
+    let mut rig = Rig::chosen(LoopFs::new("xfs"), options(cached, through));
+    let points = match through {
+        Through::One => vec![rig.point.clone()],
+        Through::Two => vec![rig.point.clone(), rig.add("", options(cached, through)).0],
+    };
     let names = ["s0", "s1", "s2"];
     let files = names
         .iter()
@@ -121,7 +143,8 @@ fn storm(cached: bool, skip: Skip) -> Outcome {
     rig.source.leave_out(skip);
     let mut users: Vec<User> = (0..6).map(|_| User::new()).collect();
     for (index, user) in users.iter_mut().enumerate() {
-        let path = rig.join(names[index % names.len()]);
+        // With two mounts each file is used through both.
+        let path = points[index / names.len() % points.len()].join(names[index % names.len()]);
         // Cached files are open and mapped all the time, the others now and then: only then they can be migrated.
         match (cached, index) {
             (true, 0..=2) => {
@@ -148,7 +171,7 @@ fn storm(cached: bool, skip: Skip) -> Outcome {
     outcome.recalled = recaller.count.load(Ordering::Acquire);
     drop(users);
     drop(recaller);
-    eprintln!("cached: {cached}, left out: {skip:?}: {outcome:?}");
+    eprintln!("cached: {cached}, mounts: {through:?}, left out: {skip:?}: {outcome:?}");
     outcome
 }
 
@@ -175,12 +198,20 @@ fn is_calm(outcome: &Outcome) {
 
 #[test]
 fn users_of_files_that_come_and_go_see_no_zero() {
-    one_after_another(1, || is_calm(&storm(false, Skip::default())));
+    one_after_another(1, || is_calm(&storm(false, Through::One, Skip::default())));
 }
 
 #[test]
 fn users_of_open_and_mapped_files_see_no_zero() {
-    one_after_another(1, || is_calm(&storm(true, Skip::default())));
+    one_after_another(1, || is_calm(&storm(true, Through::One, Skip::default())));
+}
+
+#[test]
+fn users_of_two_mounts_see_no_zero() {
+    one_after_another(2, || {
+        is_calm(&storm(false, Through::Two, Skip::default()));
+        is_calm(&storm(true, Through::Two, Skip::default()));
+    });
 }
 
 /// Protections left out: what is lost is shown. Each has a test of a fixed outcome in `orders`; here it takes a machine
@@ -188,14 +219,22 @@ fn users_of_open_and_mapped_files_see_no_zero() {
 #[test]
 #[ignore = "10 s for each step; see docs/testing.md"]
 fn each_step_left_out_is_missed() {
-    one_after_another(4, || {
+    one_after_another(5, || {
         for skip in [Skip::LEASE, Skip::OPEN_COUNT.and(Skip::LEASE)] {
-            let outcome = storm(false, skip);
+            let outcome = storm(false, Through::One, skip);
             let is_missed = outcome.zeros + outcome.wrong + outcome.errors.len() > 0;
             assert!(is_missed, "{skip:?} is not needed? {outcome:?}");
         }
+        let skip = Skip::OTHER_MOUNTS.and(Skip::LEASE);
+        let outcome = storm(false, Through::Two, skip);
+        let is_missed = outcome.zeros + outcome.wrong + outcome.errors.len() > 0;
+        assert!(is_missed, "{skip:?} is not needed? {outcome:?}");
         // A matter of microseconds, so it may show nothing.
-        storm(true, Skip::IO_LOCK);
-        storm(true, Skip::PAGES_BEFORE.and(Skip::PAGES_AFTER));
+        storm(true, Through::One, Skip::IO_LOCK);
+        storm(
+            true,
+            Through::One,
+            Skip::PAGES_BEFORE.and(Skip::PAGES_AFTER),
+        );
     });
 }

@@ -20,10 +20,8 @@ use crate::fs::{FileAttr, ObjectState, state};
 use crate::sys::fuse::Caller;
 use crate::sys::statx;
 
-/// How long names hold. All changes come through the kernel that asks, or it is told of them.
-pub(super) const ENTRY_VALID: Duration = Duration::from_secs(3600);
-/// How long attributes hold.
-const ATTR_VALID: Duration = ENTRY_VALID;
+/// How long names and attributes hold where all changes come through the kernel that asks, or it is told of them.
+const VALID: Duration = Duration::from_secs(3600);
 
 const STATX_BTIME: u32 = libc::STATX_BTIME;
 
@@ -62,7 +60,15 @@ impl Connection {
     pub(super) fn attr_valid(&self, node: &Node) -> Duration {
         match node.lock().way {
             Some(Way::Passthrough) => Duration::ZERO,
-            _ => ATTR_VALID,
+            _ => self.entry_valid(),
+        }
+    }
+
+    /// How long names hold.
+    pub(super) fn entry_valid(&self) -> Duration {
+        match self.shares() {
+            true => Duration::ZERO,
+            false => VALID,
         }
     }
 
@@ -70,7 +76,7 @@ impl Connection {
     pub(super) fn changed_by_user(&self, node: &Node) -> Result<(), Stop> {
         if self.state_of(node)?.shown_ctime.is_some() {
             state::clear_ctime(self.look(node)?.as_fd())?;
-            self.forget_state(node);
+            self.forget_state_everywhere(node);
         }
         Ok(())
     }

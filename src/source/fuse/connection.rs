@@ -3,13 +3,14 @@
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use crossbeam::select;
 
 use super::dirs::Streams;
+use super::family::{Family, Left};
 use super::hold::Held;
 use super::invalidate::Invalidator;
 use super::node::{Node, Nodes, ROOT};
@@ -21,7 +22,7 @@ use super::start::IO_BYTES_MAX;
 use super::table::Table;
 use super::threads::Threads;
 use super::wire::{Op, Request};
-use crate::fs::{Mount, ObjectState, handle, state, store};
+use crate::fs::{Mount, ObjectState, handle, identify, state, store};
 use crate::model::{DmError, EventSet, EventType, FsId, FuseOptions, Handle, OpenFor};
 use crate::source::EventSink;
 use crate::source::arena::{Arena, Kept, Role};
@@ -35,8 +36,6 @@ const READERS: usize = 4;
 const REQUEST_BYTES_MAX: usize = IO_BYTES_MAX as usize + 4096;
 /// How soon it is noticed that the caller of a request that waits was killed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Locks for changes of files.
-const STRIPES: usize = 64;
 /// Threads that go on with requests whose event was answered.
 const RESUMERS: usize = 2;
 
@@ -60,8 +59,8 @@ pub struct Connection {
     pub(super) answered_calls: Answered,
     /// Requests that wait with another of their call.
     pub(super) same_calls: SameCalls,
-    /// Changes of a file go one after the other.
-    pub(super) change_locks: Vec<Mutex<()>>,
+    /// All mounts of the file system.
+    pub(super) family: Arc<Family>,
     /// What a test leaves out.
     pub(super) skipped: Skipped,
     /// Directories that are being read.
@@ -111,7 +110,10 @@ impl Parts {
                 let (tree, root) = (take(Role::FUSE_TREE), take(Role::FUSE_ROOT));
                 let (Some(Ok(table)), Some((tree, _)), Some((root, options))) = (table, tree, root)
                 else {
-                    tracing::error!(fs = channel.key, "a FUSE mount of the last worker is lost");
+                    tracing::error!(
+                        device = channel.more,
+                        "a FUSE mount of the last worker is lost"
+                    );
                     return None;
                 };
                 Some(Self {
@@ -127,7 +129,7 @@ impl Parts {
     }
 
     /// Enters all in the kept list.
-    fn keep(&self, arena: &Arena, fs: FsId) -> Result<(), DmError> {
+    fn keep(&self, arena: &Arena) -> Result<(), DmError> {
         let all = [
             (Role::FUSE_TABLE, self.table.number(), 0),
             (Role::FUSE_TREE, self.tree.as_raw_fd(), 0),
@@ -140,7 +142,8 @@ impl Parts {
             (Role::FUSE, self.channel.as_raw_fd(), self.device),
         ];
         for (role, fd, more) in all {
-            let key = fs.0;
+            // What belongs together has the same; no two mounts have the same device.
+            let key = self.device;
             let kept = Kept {
                 role,
                 fd,
@@ -159,15 +162,31 @@ impl Parts {
 
 impl Connection {
     /// A mount that is new, or taken up.
-    pub(super) fn new(parts: Parts, arena: Arc<Arena>, is_new: bool) -> Result<Arc<Self>, DmError> {
+    /// `others`: mounts that are served already.
+    pub(super) fn new(
+        parts: Parts,
+        arena: Arc<Arena>,
+        is_new: bool,
+        others: &[Arc<Self>],
+    ) -> Result<Arc<Self>, DmError> {
+        let fs = identify::identify(parts.root.as_fd())?.fs;
+        let beside = others.iter().find(|other| other.fs() == fs);
+        if beside.is_some_and(|other| !other.shares() || !parts.options.has(FuseOptions::SHARED)) {
+            return Err(DmError::Exists);
+        }
         let root = parts.root.try_clone()?;
-        let mount = Mount::serving(root, store::state_dir()).map_err(|error| {
+        let mount = match beside {
+            Some(other) => Mount::serving_beside(root, &other.mount),
+            None => Mount::serving(root, store::state_dir()),
+        };
+        let mount = mount.map_err(|error| {
             tracing::error!(%error, "the directory cannot be served");
             DmError::from(error)
         })?;
         if is_new {
-            parts.keep(&arena, mount.fs)?;
+            parts.keep(&arena)?;
         }
+        let family = beside.map_or_else(Family::new, |other| Arc::clone(&other.family));
         let root = mount.handle_of(mount.root.as_fd())?;
         let invalidator = Invalidator::new(parts.channel.as_fd())?;
         let connection = Self {
@@ -180,7 +199,7 @@ impl Connection {
             invalidator,
             answered_calls: Answered::default(),
             same_calls: SameCalls::default(),
-            change_locks: (0..STRIPES).map(|_| Mutex::default()).collect(),
+            family,
             skipped: Skipped::default(),
             streams: Streams::default(),
             passes: AtomicBool::new(true),
@@ -198,7 +217,9 @@ impl Connection {
             is_over: AtomicBool::new(false),
         };
         connection.rebuild();
-        Ok(Arc::new(connection))
+        let connection = Arc::new(connection);
+        connection.family.join(&connection);
+        Ok(connection)
     }
 
     /// Begins to serve. `again`: an earlier worker did; what it had read comes once more.
@@ -311,17 +332,31 @@ impl Connection {
     }
 
     fn unmounted(&self) {
-        if !self.is_gone.swap(true, Ordering::AcqRel) {
-            tracing::info!(fs = self.fs().0, "a FUSE mount is gone");
-            self.sink().unmounted(self.fs());
+        if self.is_gone.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        tracing::info!(fs = self.fs().0, "a FUSE mount is gone");
+        match self.family.leave(self) {
+            Left::Nobody => self.sink().unmounted(self.fs()),
+            Left::Others => {
+                self.end_all_held();
+                self.sink().view_gone(self.fs(), self.device);
+                self.end();
+            }
         }
     }
 
     /// Ends it for good: nothing of it is kept for the next worker. When the last thread is through, its
     /// descriptors are closed.
     pub(super) fn end(&self) {
+        self.family.leave(self);
         self.is_over.store(true, Ordering::Release);
         self.threads.stop(false);
+    }
+
+    /// Was it ended?
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Acquire)
     }
 
     // ---- what others ask
@@ -329,6 +364,11 @@ impl Connection {
     /// Numbers the events of all mounts.
     pub(super) fn next_count(&self) -> u64 {
         self.arena.next_count()
+    }
+
+    /// Do others change the file system behind it, too?
+    pub(super) fn shares(&self) -> bool {
+        self.options.has(FuseOptions::SHARED)
     }
 
     /// The file system.

@@ -203,8 +203,9 @@ impl Connection {
         node.writes.fetch_add(1, Ordering::AcqRel);
         if self.state_of(node)?.shown_ctime.is_some() {
             state::clear_ctime(fd)?;
-            self.forget_state(node);
+            self.forget_state_everywhere(node);
         }
+        self.tell_others_of_data(node);
         Ok(())
     }
 

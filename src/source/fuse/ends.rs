@@ -79,7 +79,7 @@ impl Connection {
         self.keep_ended(victim);
     }
 
-    fn keep_ended(&self, victim: &Found) {
+    pub(super) fn keep_ended(&self, victim: &Found) {
         let Ok(fd) = victim.fd.try_clone() else {
             return;
         };
@@ -119,6 +119,7 @@ impl Connection {
         // A RELEASE may just have given up the row.
         self.keep_ended(victim);
         self.streams.drop_of(victim.node.id);
+        self.tell_others_of_end(victim);
         self.mount
             .keep_unlinked(victim.node.handle, victim.fd.try_clone()?);
         Ok(())
@@ -144,17 +145,31 @@ impl Connection {
     /// DESTROY, once, when an object has no name and nobody has it open. To be called after each of the two.
     pub(super) fn destroy_if_unused(&self, node: &Node) {
         let listed = {
-            let mut inner = node.lock();
+            let inner = node.lock();
             if !inner.is_ended || inner.opens > 0 || inner.is_destroyed {
                 return;
             }
-            inner.is_destroyed = true;
             inner.listed
         };
+        // Who closes it last tells, through whichever mount that is.
+        if self.is_open_elsewhere(node) {
+            return;
+        }
         // Who gets the event finds nothing by the handle any more, though the kernel may not have forgotten the node.
-        self.mount.set_destroyed(node.handle);
+        if !self.mount.set_destroyed(node.handle) {
+            return;
+        }
         self.sink().destroyed(node.handle, listed);
-        if let Some(row) = node.lock().row {
+        self.note_destroyed(node);
+        for (other, node) in self.elsewhere(node) {
+            other.note_destroyed(&node);
+        }
+    }
+
+    fn note_destroyed(&self, node: &Node) {
+        let mut inner = node.lock();
+        inner.is_destroyed = true;
+        if let Some(row) = inner.row {
             self.table.set_destroyed(row);
         }
     }

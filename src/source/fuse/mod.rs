@@ -13,6 +13,7 @@ mod data;
 mod dirs;
 mod dispatch;
 mod ends;
+mod family;
 mod flags;
 mod hold;
 mod invalidate;
@@ -21,6 +22,7 @@ mod node;
 mod open;
 mod owed;
 mod post;
+mod prepare;
 mod rename;
 mod same;
 mod seek;
@@ -37,6 +39,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use nix::sys::signal::Signal;
 
+use self::change::Mounts;
 use self::connection::{Connection, Parts};
 use crate::fs::Mount;
 use crate::model::ids::Serial;
@@ -61,7 +64,8 @@ impl Fuse {
         process::ignore_signals(&[Signal::SIGIO])?;
         let mut connections = Vec::new();
         for parts in Parts::taken_up(&arena) {
-            connections.push(Connection::new(parts, Arc::clone(&arena), false)?);
+            let arena = Arc::clone(&arena);
+            connections.push(Connection::new(parts, arena, false, &connections)?);
         }
         Ok(Arc::new(Self {
             arena,
@@ -85,17 +89,33 @@ impl Fuse {
 
     fn all(&self) -> Vec<Arc<Connection>> {
         let connections = self.connections.read();
-        connections.unwrap_or_else(PoisonError::into_inner).clone()
+        let connections = connections.unwrap_or_else(PoisonError::into_inner);
+        let each = connections.iter();
+        each.filter(|one| !one.is_over()).cloned().collect()
     }
 
-    fn find(&self, fs: FsId) -> Option<Arc<Connection>> {
-        let all = self.all();
-        all.into_iter().find(|connection| connection.fs() == fs)
+    /// All mounts of a file system, the oldest first.
+    fn of_fs(&self, fs: FsId) -> Vec<Arc<Connection>> {
+        let mut all = self.all();
+        all.retain(|connection| connection.fs() == fs);
+        all
     }
 
-    fn of(&self, handle: Handle) -> Result<Arc<Connection>, DmError> {
-        let fs = handle.fs().ok_or(DmError::BadHandle)?;
-        self.find(fs).ok_or(DmError::BadHandle)
+    fn of(&self, handle: Handle) -> Mounts {
+        Mounts(handle.fs().map_or(Vec::new(), |fs| self.of_fs(fs)))
+    }
+
+    fn end(&self, which: impl Fn(&Connection) -> bool) {
+        let gone: Vec<_> = {
+            let mut connections = self
+                .connections
+                .write()
+                .unwrap_or_else(PoisonError::into_inner);
+            connections
+                .extract_if(.., |one| one.is_over() || which(one))
+                .collect()
+        };
+        gone.iter().for_each(|connection| connection.end());
     }
 
     fn beginning(&self) -> MutexGuard<'_, ()> {
@@ -158,7 +178,8 @@ impl EventSource for Fuse {
 
     fn attach(&self, attach: Attach) -> Result<Arc<Mount>, DmError> {
         let _one = self.beginning();
-        let connection = Connection::new(parts(attach)?, Arc::clone(&self.arena), true)?;
+        let arena = Arc::clone(&self.arena);
+        let connection = Connection::new(parts(attach)?, arena, true, &self.all())?;
         let mount = Arc::clone(&connection.mount);
         self.connections
             .write()
@@ -171,34 +192,31 @@ impl EventSource for Fuse {
     }
 
     fn detach(&self, fs: FsId) {
-        let mut connections = self
-            .connections
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        let found = connections
-            .iter()
-            .position(|connection| connection.fs() == fs);
-        let gone = found.map(|index| connections.swap_remove(index));
-        drop(connections);
-        if let Some(connection) = gone {
-            connection.end();
-        }
+        self.end(|connection| connection.fs() == fs);
+    }
+
+    fn detach_view(&self, fs: FsId, device: u64) {
+        self.end(|connection| connection.fs() == fs && connection.device == device);
     }
 
     fn mount(&self, fs: FsId) -> Option<Arc<Mount>> {
-        self.find(fs)
-            .map(|connection| Arc::clone(&connection.mount))
+        let all = self.of_fs(fs);
+        all.first().map(|connection| Arc::clone(&connection.mount))
     }
 
     fn mounts(&self) -> Vec<Arc<Mount>> {
-        let all = self.all();
-        all.iter().map(|one| Arc::clone(&one.mount)).collect()
+        let mut mounts: Vec<Arc<Mount>> = Vec::new();
+        for connection in self.all() {
+            if !mounts.iter().any(|mount| mount.fs == connection.fs()) {
+                mounts.push(Arc::clone(&connection.mount));
+            }
+        }
+        mounts
     }
 
     fn views(&self, fs: FsId) -> Vec<View> {
-        let all = self.all();
-        let of_it = all.iter().filter(|one| one.fs() == fs);
-        of_it
+        let all = self.of_fs(fs);
+        all.iter()
             .map(|one| View {
                 device: one.device,
                 root: one.root,
@@ -207,20 +225,18 @@ impl EventSource for Fuse {
     }
 
     fn touched(&self, handle: Handle, data: bool) {
-        if let Ok(connection) = self.of(handle) {
-            connection.touched(handle, data);
-        }
+        let Mounts(all) = self.of(handle);
+        all.iter().for_each(|one| one.touched(handle, data));
     }
 
     fn writing(&self, handle: Handle) {
-        if let Ok(connection) = self.of(handle) {
-            connection.writing(handle);
-        }
+        let Mounts(all) = self.of(handle);
+        all.iter().for_each(|one| one.writing(handle));
     }
 
     fn is_open(&self, handle: Handle) -> bool {
-        let connection = self.of(handle);
-        connection.is_ok_and(|connection| connection.is_open(handle))
+        let Mounts(all) = self.of(handle);
+        all.iter().any(|one| one.is_open(handle))
     }
 
     fn answer(&self, serial: Serial, answer: Answer) {
@@ -243,11 +259,11 @@ impl EventSource for Fuse {
         regions: &[Region],
         sync: bool,
     ) -> Result<Changed, DmError> {
-        self.of(handle)?.set_regions(handle, regions, sync)
+        self.of(handle).set_regions(handle, regions, sync)
     }
 
     fn set_event_list(&self, handle: Handle, events: EventSet, sync: bool) -> Result<(), DmError> {
-        self.of(handle)?.set_event_list(handle, events, sync)
+        self.of(handle).set_event_list(handle, events, sync)
     }
 
     fn punch(
@@ -257,13 +273,11 @@ impl EventSource for Fuse {
         length: u64,
         decided: &dyn Fn() -> Result<(), DmError>,
     ) -> Result<(), DmError> {
-        self.of(handle)?.punch(handle, offset, length, decided)
+        self.of(handle).punch(handle, offset, length, decided)
     }
 
     fn list_changed(&self, fs: FsId) {
-        if let Some(connection) = self.find(fs) {
-            connection.renew_list();
-        }
+        self.of_fs(fs).iter().for_each(|one| one.renew_list());
     }
 
     fn blocked(&self) -> Vec<(Serial, u32, u64)> {

@@ -9,7 +9,7 @@ use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 
-use super::attrs::{ENTRY_VALID, attr_of};
+use super::attrs::attr_of;
 use super::connection::Connection;
 use super::node::Node;
 use super::post::{Named, body};
@@ -69,7 +69,7 @@ impl Connection {
         Ok(Entry {
             node: node.id,
             generation: u64::from(node.generation()),
-            entry_valid: ENTRY_VALID,
+            entry_valid: self.entry_valid(),
             attr_valid: self.attr_valid(node),
             attr: attr_of(&found.stat, &state),
         })
@@ -89,7 +89,7 @@ impl Connection {
                     return Ok(reply::entry(&self.entry(&found)?));
                 }
                 None => {
-                    let entry_valid = ENTRY_VALID;
+                    let entry_valid = self.entry_valid();
                     return Ok(reply::entry(&Entry {
                         entry_valid,
                         ..Entry::default()
@@ -104,7 +104,8 @@ impl Connection {
 
     /// Is the object to be told of before it is used for the first time?
     pub(super) fn owes_debut(&self, node: &Node) -> bool {
-        self.list().has(EventType::Debut) && !node.lock().is_known
+        let is_new = self.list().has(EventType::Debut) && !node.lock().is_known;
+        is_new && !self.is_known_elsewhere(node)
     }
 
     fn debut(&self, task: &Task<'_>, node: &Node) -> Result<(), Stop> {

@@ -66,6 +66,8 @@ pub struct Inner {
     pub has_refused: bool,
     /// The last of them, and how often.
     pub refused: Option<((u64, u32), u32)>,
+    /// Size and mtime of the data when the file was last opened here, on a mount made with `shared`.
+    pub seen_data: Option<(u64, (i64, u32))>,
     /// Somebody was told of it (DEBUT).
     pub is_known: bool,
 }

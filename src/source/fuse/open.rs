@@ -101,6 +101,7 @@ impl Connection {
                 return Err(Stop::Wait(Arc::clone(node)));
             }
             let state = self.state_of(node)?;
+            let _one = self.lock_for_open(node);
             let fresh = self.fresh_backing(node, flags)?;
             let mut inner = node.lock();
             if inner.changing {
@@ -131,17 +132,25 @@ impl Connection {
             .backing
             .as_ref()
             .map(|backing| backing.can_write);
+        let protection = || -> Result<Protection, Stop> {
+            // It was opened before: the file may not be what it was then.
+            Ok(statx::protection(self.look(node)?.as_fd())?)
+        };
         match present {
             Some(_) if !write => return Ok(None),
-            // It was opened before: the file may not be what it was then.
             Some(true) => {
-                return match statx::protection(self.look(node)?.as_fd())? {
+                return match protection()? {
                     Protection::None => Ok(None),
                     Protection::AppendOnly if appends => Ok(None),
                     _ => Err(Stop::Errno(libc::EPERM)),
                 };
             }
             _ => {}
+        }
+        if let Some(backing) = self.backing_elsewhere(node, write)
+            && (!write || protection()? == Protection::None)
+        {
+            return Ok(Some(backing));
         }
         match self.open_data(node, OpenFor::Write) {
             Ok(fd) => return Ok(Some(Backing::new(fd, true))),
@@ -271,12 +280,39 @@ impl Connection {
             // Each open is to be seen, also of what was read before that list. Nobody waits for a page: nobody has it open.
             opened.flags &= !abi::FOPEN_KEEP_CACHE;
         }
+        if way == Way::Cached && self.shares() {
+            self.heed_changes_by_others(node, inner, &mut opened)?;
+        }
         let bytes = answer(&opened);
         if self.reply(task.request.reply_to(), Ok(&bytes)) {
             inner.opens += 1;
             inner.way = Some(way);
         } else {
             self.table.remove_file(&file);
+        }
+        Ok(())
+    }
+
+    /// Others may have changed the data since the file was last opened here: then what the kernel has of it goes. It does
+    /// that itself, unless a page waits for an application: whoever opens would wait for it, and could not be killed.
+    fn heed_changes_by_others(
+        &self,
+        node: &Node,
+        inner: &mut Inner,
+        opened: &mut Opened,
+    ) -> Result<(), Stop> {
+        let Some(backing) = &inner.backing else {
+            return Ok(());
+        };
+        let found = stat::stat(backing.as_fd())?;
+        let now = Some((found.size, found.mtime));
+        if inner.seen_data == now {
+            return Ok(());
+        }
+        inner.seen_data = now;
+        match inner.held {
+            0 => opened.flags &= !abi::FOPEN_KEEP_CACHE,
+            _ => self.invalidator.pages_later(node.id),
         }
         Ok(())
     }

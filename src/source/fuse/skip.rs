@@ -23,6 +23,8 @@ impl Skip {
     pub const CHANGES: Self = Self(1 << 6);
     /// Opens are not held while a file is migrated.
     pub const HOLD_OPENS: Self = Self(1 << 7);
+    /// Only the oldest mount prepares.
+    pub const OTHER_MOUNTS: Self = Self(1 << 8);
 
     /// Both.
     pub fn and(self, other: Self) -> Self {

@@ -61,7 +61,11 @@ impl Connection {
             tracing::error!(minor, "the kernel's FUSE is too old; Linux 5.4 is needed");
             return Err(Stop::Errno(libc::EPROTO));
         }
-        let flags = offered & WANTED;
+        let mut flags = offered & WANTED;
+        if self.shares() {
+            // The kernel would not ask for a target again.
+            flags &= !abi::FUSE_CACHE_SYMLINKS;
+        }
         self.table.agree(minor, flags);
         self.heed_agreed();
         let reply = InitReply {
@@ -113,7 +117,10 @@ impl Connection {
         if let Some(fd) = process::take_inherited(fd) {
             return Some(Backing::taken_up(fd, id));
         }
-        let again = self.open_data(node, OpenFor::Write);
+        let again = match self.backing_elsewhere(node, true) {
+            Some(other) => other.as_fd().try_clone_to_owned().map_err(Stop::from),
+            None => self.open_data(node, OpenFor::Write),
+        };
         match again.or_else(|_| self.open_data(node, OpenFor::Read)) {
             Ok(fd) => {
                 self.table
