@@ -16,7 +16,7 @@
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
 
-enum { START_MS_MAX = 40000, STOP_MS_MAX = 20000, STOP_TRY_MS = 200, TRY_MS = 20, NO_BED = 1, SKIP_BED = 77 };
+enum { START_MS_MAX = 40000, STOP_MS_MAX = 20000, STOP_TRY_MS = 200, TRY_MS = 20 };
 
 /* What can be named as the first argument. */
 static const struct kind {
@@ -50,6 +50,13 @@ int run_program(const char *program, char *const arguments[]) {
       return -1;
   }
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+/* The exit code of a test for which something is missing. */
+static int skip(const char *why, const char *what) {
+  int result = result_of_skip();
+  fprintf(stderr, "%s: %s: %s\n", result == SKIPPED ? "skipped" : "failed, as DMAPI_NO_SKIP=1 forbids to skip", why, what);
+  return result;
 }
 
 /* Of this build, or copies where the user of the test cannot reach that. */
@@ -352,7 +359,7 @@ static bool open_fuse_to_all(void) {
 static int become_ordinary(void) {
   bool is_root = geteuid() == 0;
   if (is_root && chown(bed.dir, ORDINARY_ID, ORDINARY_ID) != 0)
-    return NO_BED;
+    return FAIL;
   int step = failing_step();
   if (is_root && step == 2 && copy_program(DMAPID_PATH, programs.dmapid, sizeof programs.dmapid, "dmapid") == 0 &&
       copy_program(DMCTL_PATH, programs.dmctl, sizeof programs.dmctl, "dmctl") == 0)
@@ -361,12 +368,11 @@ static int become_ordinary(void) {
     step = failing_step();
   if (step != 0) {
     static const char *const steps[] = {"a user", "programs", "/dev/fuse", "user namespaces"};
-    fprintf(stderr, "skipped: an ordinary user has no access here: %s\n", steps[step - 1]);
-    return SKIP_BED;
+    return skip("an ordinary user has no access here", steps[step - 1]);
   }
   if (is_root && !become(ORDINARY_ID))
-    return NO_BED;
-  return enter_namespaces(geteuid(), getegid()) ? 0 : NO_BED;
+    return FAIL;
+  return enter_namespaces(geteuid(), getegid()) ? 0 : FAIL;
 }
 
 /* -- all of it */
@@ -387,7 +393,7 @@ static int set_up(int needs) {
   snprintf(bed.dir, sizeof bed.dir, "/tmp/dmapi-test-XXXXXX");
   if (mkdtemp(bed.dir) == NULL) {
     perror(bed.dir);
-    return NO_BED;
+    return FAIL;
   }
   if (bed.ordinary) {
     int result = become_ordinary();
@@ -402,11 +408,11 @@ static int set_up(int needs) {
   unsetenv("DMAPI_AUTOSTART");
   unsetenv("DMAPI_DIALECT");
   if ((needs & WITH_FS) != 0 && !set_up_fs())
-    return NO_BED;
+    return FAIL;
   if ((needs & WITH_DAEMON) != 0 && !start_daemon())
-    return NO_BED;
+    return FAIL;
   if ((needs & WITH_FS) != 0 && !manage())
-    return NO_BED;
+    return FAIL;
   return 0;
 }
 
@@ -420,12 +426,10 @@ int testbed_set_up(int needs, const char *kind) {
       for (size_t at = 0; at < sizeof kinds / sizeof kinds[0]; at++)
         fprintf(stderr, " %s", kinds[at].name);
       fprintf(stderr, "\n");
-      return NO_BED;
+      return FAIL;
     }
     if (geteuid() != 0 && !bed.ordinary) {
-      const char *strict = getenv("DMAPI_NO_SKIP");
-      fprintf(stderr, "skipped: loop mounts and fanotify need root\n");
-      return strict != NULL && strcmp(strict, "1") == 0 ? NO_BED : SKIP_BED;
+      return skip("this user is not root", "loop mounts and fanotify");
     }
   }
   return needs == WITH_NOTHING ? 0 : set_up(needs);

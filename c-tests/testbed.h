@@ -5,6 +5,11 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+enum { PASS = 0, FAIL = 1, SKIPPED = 77 };
+
+/* The exit code of a test that cannot do its work: SKIPPED, or FAIL where DMAPI_NO_SKIP=1. */
+int result_of_skip(void);
+
 /* 0, or the exit code of the test if the bed cannot be made. */
 int testbed_set_up(int needs, const char *kind);
 /* Ends the daemon and takes the file system away; the private directory stays if the test failed. */

@@ -7,7 +7,7 @@ from typing import Iterator
 
 import pytest
 
-from conftest import DEADLINE_S, program
+from conftest import DEADLINE_S, program, skip
 
 IMAGE_BYTES = 400 << 20
 
@@ -28,10 +28,10 @@ def unmount(mount: Path) -> None:
 def managed(service: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The mount point."""
     if os.geteuid() != 0:
-        pytest.skip("managing a file system needs root")
+        skip("managing a file system needs root")
     version = tuple(int(part) for part in os.uname().release.split("-")[0].split(".")[:2])
     if version < (6, 14):
-        pytest.skip("managing a file system needs Linux 6.14")
+        skip("managing a file system needs Linux 6.14")
     directory = tmp_path_factory.mktemp("managed")
     image, mount = directory / "image", directory / "mount"
     mount.mkdir()

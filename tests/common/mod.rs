@@ -20,16 +20,20 @@ pub const KINDS: [&str; 3] = ["xfs", "ext4", "btrfs"];
 
 const TRY_LIMIT: std::time::Duration = std::time::Duration::from_secs(30);
 
-/// Is a test that cannot do its work a failure (`DMAPI_NO_SKIP=1`)?
-pub fn no_skip() -> bool {
-    std::env::var_os("DMAPI_NO_SKIP").is_some_and(|value| value == "1")
+/// Says why a test cannot do its work. Where nothing may be skipped (`DMAPI_NO_SKIP=1`) it fails instead.
+#[track_caller]
+pub fn skip(why: &str) {
+    let may_skip = std::env::var_os("DMAPI_NO_SKIP").is_none_or(|value| value != "1");
+    assert!(may_skip, "DMAPI_NO_SKIP=1 forbids to skip: {why}");
+    eprintln!("SKIP: {why}");
 }
 
 /// Real file systems need root; says so where it is missing.
+#[track_caller]
 pub fn is_root() -> bool {
     let root = nix::unistd::geteuid().is_root();
     if !root {
-        eprintln!("SKIP: needs root to mount file systems");
+        skip("needs root to mount file systems");
     }
     root
 }

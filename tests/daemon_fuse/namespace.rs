@@ -7,7 +7,7 @@ use dmapi::fs::Mount;
 use dmapi::model::{Answer, EventBody, EventSet, EventType, Handle, Region};
 use dmapi::proto::{Reply, Request, Target};
 
-use crate::common::Deadline;
+use crate::common::{Deadline, skip};
 use crate::service::{dmctl, good, serial, text};
 use crate::support::{Daemon, until};
 
@@ -20,7 +20,7 @@ fn an_ordinary_user_is_served_in_a_namespace() {
     let _deadline = Deadline::new("an_ordinary_user_is_served_in_a_namespace", 240);
     let may = Command::new("unshare").args(["-Urm", "true"]).status();
     if !may.is_ok_and(|status| status.success()) {
-        eprintln!("SKIP: no user namespaces here");
+        skip("no user namespaces here");
         return;
     }
     let opens = std::fs::File::options()
@@ -28,7 +28,7 @@ fn an_ordinary_user_is_served_in_a_namespace() {
         .write(true)
         .open("/dev/fuse");
     if opens.is_err() {
-        eprintln!("SKIP: this user may not open /dev/fuse");
+        skip("this user may not open /dev/fuse");
         return;
     }
     let output = Command::new("unshare")

@@ -56,7 +56,7 @@ fn has_user_namespaces() -> bool {
         .output();
     let works = made.is_ok_and(|made| made.status.success());
     if !works {
-        eprintln!("SKIP: ordinary users may make no user namespaces here");
+        common::skip("ordinary users may make no user namespaces here");
     }
     works
 }

@@ -1,5 +1,7 @@
 //! The journal and its crashes. Each test names the instant at which the power or the process goes.
 
+#[path = "../common/mod.rs"]
+mod common;
 mod crash;
 mod ctl;
 mod disk;

@@ -362,7 +362,7 @@ fn a_full_file_system_is_told_and_nothing_is_left() {
         Some("size=64k"),
     );
     if let Err(errno) = mounted {
-        eprintln!("skipped: no tmpfs can be mounted here: {errno}");
+        crate::common::skip(&format!("no tmpfs can be mounted here: {errno}"));
         return;
     }
     let mounted = Mounted(dir.path());

@@ -109,7 +109,7 @@ fn io_uring_reads_wait() {
         let recaller = rig.recaller();
         let done = user.result();
         if done.result < 0 && matches!(done.errno, libc::ENOSYS | libc::EPERM) {
-            eprintln!("SKIP: io_uring is not to be had here");
+            super::common::skip("io_uring is not to be had here");
             return;
         }
         done.is_right(100);

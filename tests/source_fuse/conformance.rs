@@ -102,9 +102,9 @@ fn tool(name: &str, version: &str) -> Option<PathBuf> {
         .status();
     let is_there = done.is_ok_and(|status| status.success());
     if !is_there {
-        let told = format!("{name} {version} cannot be installed (is the registry reachable?)");
-        assert!(!common::no_skip(), "{told}");
-        eprintln!("SKIP: {told}");
+        common::skip(&format!(
+            "{name} {version} cannot be installed (is the registry reachable?)"
+        ));
     }
     is_there.then_some(program)
 }
