@@ -168,11 +168,19 @@ impl Identity {
     /// Inode number and generation of an open object, and the kernel's handle of it.
     pub(super) fn object(&self, fd: BorrowedFd<'_>) -> Result<((u64, u32), KernelHandle), DmError> {
         let stat = fstat(fd).map_err(std::io::Error::from)?;
-        if stat.st_dev != self.device {
+        self.object_with(fd, (stat.st_dev, stat.st_ino))
+    }
+
+    fn object_with(
+        &self,
+        fd: BorrowedFd<'_>,
+        (device, st_ino): (u64, u64),
+    ) -> Result<((u64, u32), KernelHandle), DmError> {
+        if device != self.device {
             return Err(DmError::NotManaged);
         }
         let kernel = name_to_handle(fd)?;
-        Ok((self.object_of(&kernel, stat.st_ino)?, kernel))
+        Ok((self.object_of(&kernel, st_ino)?, kernel))
     }
 
     /// Inode number and generation of what has that handle and `st_ino`.
@@ -212,8 +220,14 @@ impl Mount {
 
     /// See [`Identity::handle_of`]. The worker remembers what it takes to open the object again.
     pub fn handle_of(&self, fd: BorrowedFd<'_>) -> Result<Handle, DmError> {
+        let stat = fstat(fd).map_err(std::io::Error::from)?;
+        self.handle_with(fd, (stat.st_dev, stat.st_ino))
+    }
+
+    /// The same where `st_dev` and `st_ino` are known.
+    pub fn handle_with(&self, fd: BorrowedFd<'_>, place: (u64, u64)) -> Result<Handle, DmError> {
         let identity = self.identity();
-        let (object, kernel) = identity.object(fd)?;
+        let (object, kernel) = identity.object_with(fd, place)?;
         if let Some(known) = &self.known {
             known.saw(object, &kernel);
         }
@@ -329,6 +343,12 @@ impl Mount {
                 if self.is_destroyed((inode, generation)) {
                     return Err(DmError::BadHandle);
                 }
+                if open == OpenFor::Look && (inode, generation) == self.root_object {
+                    let flags = nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_CLOEXEC;
+                    let mode = nix::sys::stat::Mode::empty();
+                    let root = nix::fcntl::openat(&self.root, ".", flags, mode);
+                    return Ok(root.map_err(std::io::Error::from)?);
+                }
                 if let Some(known) = &self.known {
                     return known.open_object(self, (inode, generation), open);
                 }
@@ -341,6 +361,21 @@ impl Mount {
             }
             _ => Err(DmError::BadHandle),
         }
+    }
+
+    /// Opens the data of a file as its users would: times move, and events are made. `None`: it takes more than the
+    /// handle.
+    pub fn open_as_user(
+        &self,
+        handle: Handle,
+        flags: libc::c_int,
+    ) -> Option<std::io::Result<OwnedFd>> {
+        let object = object_in(handle).filter(|(_, generation)| *generation != 0)?;
+        if self.known.is_some() || handle.fs() != Some(self.fs) || self.is_destroyed(object) {
+            return None;
+        }
+        let kernel = build(self.kind, self.fid(object))?;
+        Some(open_by_handle(self.root.as_fd(), &kernel, flags))
     }
 
     pub(super) fn open_fid(&self, fid: Fid, open: OpenFor) -> Result<OwnedFd, DmError> {

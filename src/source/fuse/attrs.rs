@@ -1,6 +1,6 @@
 //! Attributes: what users see of an object, and what they change.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 use nix::fcntl::AT_FDCWD;
@@ -142,7 +142,7 @@ impl Connection {
         }
         let fd = self.look(&node)?;
         self.changed_by_user(&node)?;
-        set(task, &fd, change)?;
+        set(task, fd.as_fd(), change)?;
         if change.size.is_none() {
             self.tell_attribute(task, &node)?;
         }
@@ -151,9 +151,9 @@ impl Connection {
 }
 
 /// Carries out what is not the size, in the order in which one call would.
-fn set(task: &Task<'_>, fd: &OwnedFd, change: &SetAttr) -> Result<(), Stop> {
+fn set(task: &Task<'_>, fd: BorrowedFd<'_>, change: &SetAttr) -> Result<(), Stop> {
     let request = &task.request;
-    let path = proc_path(fd.as_fd());
+    let path = proc_path(fd);
     if change.uid.is_some() || change.gid.is_some() {
         let (uid, gid) = (change.uid.map(Uid::from), change.gid.map(Gid::from));
         // Set-id bits go as they would for the caller.

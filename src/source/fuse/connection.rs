@@ -1,7 +1,7 @@
 //! One FUSE mount: its channel to the kernel, what is behind it, and the threads that serve it.
 
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -13,17 +13,18 @@ use super::dirs::Streams;
 use super::family::{Family, Left};
 use super::hold::Held;
 use super::invalidate::Invalidator;
-use super::node::{Node, Nodes, ROOT};
+use super::look::RecentDirs;
+use super::node::Nodes;
 use super::owed::Answered;
 use super::same::SameCalls;
-use super::serve::{Stop, Task};
+use super::serve::Task;
 use super::skip::{Skip, Skipped};
 use super::start::IO_BYTES_MAX;
 use super::table::Table;
 use super::threads::Threads;
 use super::wire::{Op, Request};
-use crate::fs::{Mount, ObjectState, handle, identify, state, store};
-use crate::model::{DmError, EventSet, EventType, FsId, FuseOptions, Handle, OpenFor};
+use crate::fs::{Mount, identify, store};
+use crate::model::{DmError, EventSet, FsId, FuseOptions, Handle};
 use crate::source::EventSink;
 use crate::source::arena::{Arena, Kept, Role};
 use crate::source::judge;
@@ -65,6 +66,8 @@ pub struct Connection {
     pub(super) skipped: Skipped,
     /// Directories that are being read.
     pub(super) streams: Streams,
+    /// Directories that were used last.
+    pub(super) dirs: RecentDirs,
     /// The kernel may be given backing files.
     pub passes: AtomicBool,
     pub(super) channel: ManuallyDrop<OwnedFd>,
@@ -202,6 +205,7 @@ impl Connection {
             family,
             skipped: Skipped::default(),
             streams: Streams::default(),
+            dirs: RecentDirs::default(),
             passes: AtomicBool::new(true),
             channel: ManuallyDrop::new(parts.channel),
             root,
@@ -407,87 +411,6 @@ impl Connection {
             let inherits = sink.wants_new_objects(self.fs());
             self.inherits.store(inherits, Ordering::Release);
         }
-    }
-
-    /// The number that the kernel has for an inode.
-    pub(super) fn id_of(&self, handle: Handle) -> u64 {
-        match handle {
-            Handle::Object { inode, .. } if handle != self.root => inode,
-            _ => ROOT,
-        }
-    }
-
-    /// The object that the kernel calls so.
-    pub(super) fn node(&self, id: u64) -> Result<Arc<Node>, Stop> {
-        if let Some(node) = self.nodes.get(id) {
-            return Ok(node);
-        }
-        let object = match id {
-            ROOT => self.root,
-            inode => self.mount.handle_of_inode(inode)?,
-        };
-        let fd = self.mount.open(object, OpenFor::Look)?;
-        let kind = handle::kind_of(fd.as_fd())?;
-        Ok(self.nodes.meet(id, object, kind))
-    }
-
-    /// A descriptor of the object, O_PATH. One without names is found by the descriptor that keeps it.
-    pub(super) fn look(&self, node: &Node) -> Result<OwnedFd, Stop> {
-        let ended = {
-            let inner = node.lock();
-            inner.row.filter(|_| inner.is_ended)
-        };
-        match ended.and_then(|row| self.table.object(row)?.ended) {
-            Some(fd) => Ok(process::with_borrowed(fd, |fd| fd.try_clone_to_owned())?),
-            None => Ok(self.mount.open(node.handle, OpenFor::Look)?),
-        }
-    }
-
-    /// Regions, event list and punches of an object.
-    pub(super) fn state_of(&self, node: &Node) -> Result<Arc<ObjectState>, Stop> {
-        self.state_with(node, None)
-    }
-
-    /// The same where a descriptor is at hand.
-    pub(super) fn state_by(
-        &self,
-        node: &Node,
-        fd: BorrowedFd<'_>,
-    ) -> Result<Arc<ObjectState>, Stop> {
-        self.state_with(node, Some(fd))
-    }
-
-    fn state_with(
-        &self,
-        node: &Node,
-        fd: Option<BorrowedFd<'_>>,
-    ) -> Result<Arc<ObjectState>, Stop> {
-        loop {
-            let before = {
-                let inner = node.lock();
-                if let Some(state) = &inner.state {
-                    return Ok(Arc::clone(state));
-                }
-                inner.state_changes
-            };
-            let read = match fd {
-                Some(fd) => state::read(fd),
-                None => state::read(self.look(node)?.as_fd()),
-            };
-            let read = Node::shared(read.map_err(DmError::from)?);
-            let mut inner = node.lock();
-            // Read without the lock: it may have been changed meanwhile.
-            if inner.state_changes == before {
-                inner.listed = read.events.has(EventType::Destroy);
-                inner.state = Some(Arc::clone(&read));
-                return Ok(read);
-            }
-        }
-    }
-
-    /// Is the event wanted for what happens in this directory, or to this object?
-    pub(super) fn wants(&self, kind: EventType, node: &Node) -> Result<bool, Stop> {
-        Ok(self.list().has(kind) || self.state_of(node)?.events.has(kind))
     }
 
     /// A descriptor that the table has: it stays open until the row is gone.

@@ -17,6 +17,7 @@ use super::post::{Named, body};
 use super::serve::{Served, Stop, Task};
 use super::table::OpenFile;
 use super::wire::{Entry, Opened, reply};
+use crate::fs::ObjectState;
 use crate::model::{EventType, NamespaceBody};
 use crate::sys::fuse::{Caller, set_thread_umask};
 
@@ -59,7 +60,7 @@ impl New<'_> {
     }
 
     /// Makes it as the caller, who is in place.
-    fn make(&self, dir: &OwnedFd) -> Result<(), Errno> {
+    fn make(&self, dir: BorrowedFd<'_>) -> Result<(), Errno> {
         let bits = Mode::from_bits_truncate(self.mode & 0o7777);
         if let Some(target) = self.target {
             return symlinkat(target, dir, self.name);
@@ -98,7 +99,7 @@ impl Connection {
                 // Nobody else can have made it since: the kernel lets only one request change a directory.
                 Some(fd) if task.is_again() => fd,
                 _ => {
-                    self.make_as_caller(task, &dir, new)?;
+                    self.make_as_caller(task, dir.as_fd(), new)?;
                     child(dir.as_fd(), new.name)?.ok_or(Stop::Errno(libc::ESTALE))?
                 }
             };
@@ -112,7 +113,12 @@ impl Connection {
         })
     }
 
-    fn make_as_caller(&self, task: &Task<'_>, dir: &OwnedFd, new: &New<'_>) -> Result<(), Stop> {
+    fn make_as_caller(
+        &self,
+        task: &Task<'_>,
+        dir: BorrowedFd<'_>,
+        new: &New<'_>,
+    ) -> Result<(), Stop> {
         let _caller = Caller::enter_to_create(task.request.uid, task.request.gid)?;
         set_thread_umask(new.umask)?;
         Ok(new.make(dir)?)
@@ -120,7 +126,13 @@ impl Connection {
 
     /// Nobody has seen it yet: it inherits attributes, and was no stranger to its maker.
     fn is_new(&self, found: &Found, parent: &Node) {
-        found.node.lock().is_known = true;
+        {
+            let mut inner = found.node.lock();
+            inner.is_known = true;
+            // Nobody had the time to give it one.
+            let none = inner.state.take();
+            inner.state = none.or_else(|| Some(Node::shared(ObjectState::default())));
+        }
         if self.inherits() {
             self.sink()
                 .created(parent.handle, found.node.handle, found.stat.mode);
@@ -202,7 +214,7 @@ impl Connection {
             && let Some(file) = self.open_again(task)
         {
             let fd = self.look(&*self.node(file.node)?)?;
-            return self.open_made(task, &self.meet(fd)?, flags);
+            return self.open_made(task, &self.meet(fd.into_owned()?)?, flags);
         }
         let is_bound = flags & libc::O_EXCL as u32 != 0;
         let found = self.make_unnamed(task, &parent, (mode, umask), is_bound)?;

@@ -80,15 +80,14 @@ impl Connection {
     }
 
     pub(super) fn keep_ended(&self, victim: &Found) {
-        let Ok(fd) = victim.fd.try_clone() else {
-            return;
-        };
         let mut inner = victim.node.lock();
         let Ok(row) = self.row_of(&victim.node, &mut inner) else {
             return;
         };
         let object = self.table.object(row);
-        if object.is_some_and(|object| object.ended.is_none()) {
+        if object.is_some_and(|object| object.ended.is_none())
+            && let Ok(fd) = victim.fd.try_clone()
+        {
             let fd = Self::disown(fd);
             self.table.set_ended(row, Some(fd), inner.listed);
         }
@@ -119,9 +118,12 @@ impl Connection {
         // A RELEASE may just have given up the row.
         self.keep_ended(victim);
         self.streams.drop_of(victim.node.id);
+        self.dirs.drop_of(victim.node.handle);
         self.tell_others_of_end(victim);
-        self.mount
-            .keep_unlinked(victim.node.handle, victim.fd.try_clone()?);
+        if self.mount.known.is_some() {
+            self.mount
+                .keep_unlinked(victim.node.handle, victim.fd.try_clone()?);
+        }
         Ok(())
     }
 

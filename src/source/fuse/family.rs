@@ -155,6 +155,7 @@ impl Connection {
             };
             other.keep_ended(&found);
             other.streams.drop_of(found.node.id);
+            other.dirs.drop_of(found.node.handle);
         }
     }
 

@@ -17,6 +17,7 @@ mod family;
 mod flags;
 mod hold;
 mod invalidate;
+mod look;
 mod names;
 mod node;
 mod open;

@@ -11,6 +11,7 @@ use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 
 use super::attrs::attr_of;
 use super::connection::Connection;
+use super::look::Looked;
 use super::node::Node;
 use super::post::{Named, body};
 use super::serve::{Served, Stop, Task};
@@ -43,7 +44,7 @@ impl Connection {
     /// The node of an open object.
     pub(super) fn meet(&self, fd: OwnedFd) -> Result<Found, Stop> {
         let stat = stat(fd.as_fd())?;
-        let handle = self.mount.handle_of(fd.as_fd())?;
+        let handle = self.mount.handle_with(fd.as_fd(), (stat.dev, stat.ino))?;
         let kind = kind_of_mode(stat.mode);
         let node = self.nodes.meet(self.id_of(handle), handle, kind);
         Ok(Found { node, stat, fd })
@@ -80,7 +81,7 @@ impl Connection {
         let dir = self.look(&parent)?;
         let fd = match name.to_bytes() {
             // The kernel knows an object by its number only (a file handle was opened).
-            b"." => dir,
+            b"." => dir.into_owned()?,
             b".." => child(dir.as_fd(), c"..")?.ok_or(Stop::Errno(libc::ESTALE))?,
             _ => match child(dir.as_fd(), name)? {
                 Some(fd) => {
@@ -159,7 +160,7 @@ impl Connection {
                 linkat(&fd, c"", &dir, name, AtFlags::AT_EMPTY_PATH)?;
             }
             self.is_named_again(&target);
-            self.meet_named(&parent, name, fd)
+            self.meet_named(&parent, name, fd.into_owned()?)
         })?;
         Ok(reply::entry(&self.entry(&found)?))
     }
@@ -206,7 +207,7 @@ impl Connection {
 
     fn remove_name(
         &self,
-        dir: &OwnedFd,
+        dir: &Looked,
         name: &CStr,
         is_dir: bool,
         victim: &Found,

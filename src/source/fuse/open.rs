@@ -11,13 +11,15 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::os::fd::AsRawFd;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+
+use super::attrs::proc_path;
 use super::backing::Backing;
 use super::connection::Connection;
 use super::node::{Inner, Node};
@@ -173,24 +175,36 @@ impl Connection {
     }
 
     fn open_with(&self, node: &Node, how: OpenFor, flags: i32) -> Result<OwnedFd, Stop> {
-        let object = self.look(node)?;
-        let mut options = std::fs::OpenOptions::new();
-        options
-            .read(true)
-            .write(how == OpenFor::Write)
-            .custom_flags(libc::O_NONBLOCK | flags);
-        let path = format!("/proc/self/fd/{}", object.as_raw_fd());
+        let access = match how {
+            OpenFor::Write => libc::O_RDWR,
+            _ => libc::O_RDONLY,
+        };
+        let flags = access | libc::O_NONBLOCK | flags;
         for _ in 0..LEASE_TRIES {
-            match options.open(&path) {
+            match self.open_once(node, flags)? {
                 // Leased, for the microseconds of a lease test.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     std::thread::sleep(LEASE_PAUSE);
                 }
-                opened => return Ok(opened?.into()),
+                opened => return Ok(opened?),
             }
         }
         // A stranger behind the mount has it.
         Err(Stop::Errno(libc::EAGAIN))
+    }
+
+    fn open_once(&self, node: &Node, flags: i32) -> Result<io::Result<OwnedFd>, Stop> {
+        let is_ended = node.lock().is_ended;
+        if let Some(opened) = self.mount.open_as_user(node.handle, flags)
+            && !is_ended
+        {
+            return Ok(opened);
+        }
+        let object = self.look(node)?;
+        let path = proc_path(object.as_fd());
+        let flags = OFlag::from_bits_retain(flags) | OFlag::O_CLOEXEC;
+        let opened = nix::fcntl::open(path.as_str(), flags, Mode::empty());
+        Ok(opened.map_err(io::Error::from))
     }
 
     /// Puts the descriptor in place if one is needed. `false`: one is needed, and there is none.

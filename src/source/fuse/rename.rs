@@ -1,7 +1,7 @@
 //! RENAME, with all flags.
 
 use std::ffi::CStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::fcntl::{RenameFlags, renameat2};
 
@@ -33,8 +33,8 @@ impl Connection {
         let new_parent = self.node(rename.new_parent)?;
         let (old_dir, new_dir) = (self.look(&old_parent)?, self.look(&new_parent)?);
         let sides = Sides {
-            old: self.found_in(&old_dir, rename.name)?,
-            new: self.found_in(&new_dir, rename.new_name)?,
+            old: self.found_in(old_dir.as_fd(), rename.name)?,
+            new: self.found_in(new_dir.as_fd(), rename.new_name)?,
         };
         let is_done = is_done(task, &sides);
         if !is_done && task.is_first(EventType::Rename) {
@@ -71,7 +71,7 @@ impl Connection {
             if let Some(victim) = victim {
                 self.doom(victim);
             }
-            let done = rename_as_caller(task, &old_dir, &new_dir, rename);
+            let done = rename_as_caller(task, old_dir.as_fd(), new_dir.as_fd(), rename);
             match (victim, done) {
                 (Some(victim), Ok(())) => self.has_lost_name(victim),
                 (Some(victim), Err(stop)) => {
@@ -94,8 +94,8 @@ impl Connection {
         Ok(Vec::new())
     }
 
-    fn found_in(&self, dir: &OwnedFd, name: &CStr) -> Result<Option<Found>, Stop> {
-        match child(dir.as_fd(), name)? {
+    fn found_in(&self, dir: BorrowedFd<'_>, name: &CStr) -> Result<Option<Found>, Stop> {
+        match child(dir, name)? {
             Some(fd) => Ok(Some(self.meet(fd)?)),
             None => Ok(None),
         }
@@ -124,8 +124,8 @@ fn check(sides: &Sides, flags: u32) -> Result<(), Stop> {
 
 fn rename_as_caller(
     task: &Task<'_>,
-    old_dir: &OwnedFd,
-    new_dir: &OwnedFd,
+    old_dir: BorrowedFd<'_>,
+    new_dir: BorrowedFd<'_>,
     rename: &Rename<'_>,
 ) -> Result<(), Stop> {
     let flags = RenameFlags::from_bits(rename.flags).ok_or(Stop::Errno(libc::EINVAL))?;
