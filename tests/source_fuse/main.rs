@@ -5,6 +5,7 @@ mod common;
 mod conformance;
 mod data;
 mod deaths;
+mod direct;
 mod dirs;
 mod fio;
 mod names;

@@ -101,12 +101,14 @@ impl Connection {
         let Op::Read {
             offset,
             size,
-            flags,
+            lock_owner,
             ..
         } = task.request.op
         else {
             return Err(Stop::Errno(libc::EINVAL));
         };
+        // Only direct reads say whose they are; a page fault through a descriptor with O_DIRECT is none.
+        let is_direct = lock_owner.is_some();
         let node = self.node(task.request.node)?;
         let backing = self.backing(&node)?;
         let fd = backing.as_fd();
@@ -116,7 +118,6 @@ impl Connection {
                 let Some(file) = file.filter(|file| file.reads(offset, u64::from(size))) else {
                     return Ok(false);
                 };
-                let is_direct = flags & libc::O_DIRECT as u32 != 0;
                 if size > PAGE_BYTES && !is_direct && !self.is_known_call(task, &file) {
                     refuse_many(&node, offset, size)?;
                 }
@@ -126,7 +127,7 @@ impl Connection {
             self.send_data(task, fd, offset, size)?;
             guarded
         };
-        if stays_guarded {
+        if stays_guarded && !is_direct {
             // An application let it pass with the region in place: the next access is to be seen.
             self.invalidator.pages_later(node.id);
         }
