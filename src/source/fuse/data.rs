@@ -9,7 +9,6 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, RwLockReadGuard, TryLockError};
 
 use nix::errno::Errno;
-use nix::fcntl::FallocateFlags;
 use nix::sys::uio::{pread, pwrite};
 
 use super::attrs::proc_path;
@@ -24,7 +23,6 @@ use super::table::{OpenFile, Way};
 use super::wire::{Op, reply};
 use crate::fs::{ObjectState, stat, state};
 use crate::model::{EventType, OpenFor};
-use crate::source::judge::Access;
 use crate::sys::fuse::Caller;
 
 /// The smallest unit of the page cache. Where pages are larger, more requests count as of several pages, and are
@@ -33,8 +31,6 @@ const PAGE_BYTES: u32 = 4096;
 
 /// So often a READ of the same pages is refused: the kernel gives up after two.
 const REFUSALS_MAX: u32 = 8;
-/// A copy takes a thread as long as it lasts; the caller asks again for what is left.
-const COPY_BYTES_MAX: u64 = 128 << 20;
 
 thread_local! {
     /// Answers of READ are built here and go out from here.
@@ -42,7 +38,7 @@ thread_local! {
 }
 
 /// The data of a file are not punched while it lives.
-type Steady<'a> = Option<RwLockReadGuard<'a, ()>>;
+pub(super) type Steady<'a> = Option<RwLockReadGuard<'a, ()>>;
 
 /// A file to be changed: the open one, or one that is opened for this.
 pub(super) enum Target {
@@ -61,7 +57,7 @@ impl AsFd for Target {
 
 impl Connection {
     /// Keeps the data of a node from being punched; parked if they are just being punched.
-    fn io<'a>(&self, node: &'a Arc<Node>) -> Result<Steady<'a>, Stop> {
+    pub(super) fn io<'a>(&self, node: &'a Arc<Node>) -> Result<Steady<'a>, Stop> {
         if self.skips(Skip::IO_LOCK) {
             return Ok(None);
         }
@@ -75,7 +71,7 @@ impl Connection {
 
     /// Asks what the regions want, and keeps the data from being punched as long as they say so. The lock is not held
     /// meanwhile: to find out about the caller may take some time.
-    fn settle<'a, T>(
+    pub(super) fn settle<'a, T>(
         &self,
         node: &'a Arc<Node>,
         mut ask: impl FnMut(&ObjectState) -> Result<T, Stop>,
@@ -91,7 +87,7 @@ impl Connection {
     }
 
     /// The open backing file.
-    fn backing(&self, node: &Node) -> Result<Arc<Backing>, Stop> {
+    pub(super) fn backing(&self, node: &Node) -> Result<Arc<Backing>, Stop> {
         let backing = node.lock().backing.clone();
         backing.ok_or(Stop::Errno(libc::EBADF))
     }
@@ -262,7 +258,7 @@ impl Connection {
     }
 
     /// A descriptor to write by.
-    fn target(&self, node: &Node) -> Result<Target, Stop> {
+    pub(super) fn target(&self, node: &Node) -> Result<Target, Stop> {
         let open = node.lock().backing.clone();
         if let Some(backing) = open.filter(|backing| backing.can_write) {
             return Ok(Target::Open(backing));
@@ -270,108 +266,12 @@ impl Connection {
         Ok(Target::Fresh(self.open_data(node, OpenFor::Write)?))
     }
 
-    fn readable(&self, node: &Node) -> Result<Target, Stop> {
+    pub(super) fn readable(&self, node: &Node) -> Result<Target, Stop> {
         let open = node.lock().backing.clone();
         match open {
             Some(backing) => Ok(Target::Open(backing)),
             None => Ok(Target::Fresh(self.open_data(node, OpenFor::Read)?)),
         }
-    }
-
-    /// FALLOCATE.
-    pub(super) fn fallocate(&self, task: &mut Task<'_>) -> Served {
-        let Op::Fallocate {
-            offset,
-            length,
-            mode,
-            ..
-        } = task.request.op
-        else {
-            return Err(Stop::Errno(libc::EINVAL));
-        };
-        let node = self.node(task.request.node)?;
-        let file = self.target(&node)?;
-        let fd = file.as_fd();
-        let (_steady, ()) = self.settle(&node, |state| {
-            match Self::guarded(&node, state, || Self::size_of(fd))? {
-                Some(file) => self.ask_to_write(task, &file, offset, length),
-                None => Ok(()),
-            }
-        })?;
-        let signed = |value: u64| i64::try_from(value).map_err(|_| Stop::Errno(libc::EFBIG));
-        let mode = FallocateFlags::from_bits_retain(mode as i32);
-        {
-            let _caller = caller(task, false)?;
-            nix::fcntl::fallocate(fd, mode, signed(offset)?, signed(length)?)?;
-        }
-        self.changed(&node, fd)?;
-        Ok(Vec::new())
-    }
-
-    /// FSYNC.
-    pub(super) fn fsync(&self, task: &Task<'_>, data_only: bool) -> Served {
-        let node = self.node(task.request.node)?;
-        let file = self.readable(&node)?;
-        match data_only {
-            true => nix::unistd::fdatasync(file.as_fd())?,
-            false => nix::unistd::fsync(file.as_fd())?,
-        }
-        Ok(Vec::new())
-    }
-
-    /// LSEEK: only SEEK_DATA and SEEK_HOLE come here. What is guarded for reading counts as data, whether its
-    /// blocks are there or not: who copies a file by its data must not leave out what would be recalled.
-    pub(super) fn lseek(&self, task: &Task<'_>, offset: u64, whence: u32) -> Served {
-        let node = self.node(task.request.node)?;
-        let _steady = self.io(&node)?;
-        let file = self.readable(&node)?;
-        let state = self.under_list(&self.state_of(&node)?);
-        let size = Self::size_of(file.as_fd())?;
-        let found = super::seek::seek(&state, size, offset, whence, &|from, whence| {
-            let from = i64::try_from(from).map_err(|_| Errno::ENXIO)?;
-            nix::unistd::lseek(file.as_fd(), from, whence).map(|at| at as u64)
-        })?;
-        Ok(reply::sought(found))
-    }
-
-    /// COPY_FILE_RANGE: reads one file and writes another, or another part of the same.
-    pub(super) fn copy_range(&self, task: &mut Task<'_>) -> Served {
-        let Op::CopyFileRange {
-            off_in,
-            node_out,
-            off_out,
-            length,
-            wide,
-            ..
-        } = task.request.op
-        else {
-            return Err(Stop::Errno(libc::EINVAL));
-        };
-        let (from, to) = (self.node(task.request.node)?, self.node(node_out)?);
-        let (source, target) = (self.backing(&from)?, self.backing(&to)?);
-        let (fd_in, fd_out) = (source.as_fd(), target.as_fd());
-        let (_in, ()) = self.settle(&from, |state| {
-            match Self::guarded(&from, state, || Self::size_of(fd_in))? {
-                Some(file) => self.ask_to_copy(task, &file, Access::Read, off_in, length),
-                None => Ok(()),
-            }
-        })?;
-        let (_out, ()) = self.settle(&to, |state| {
-            match Self::guarded(&to, state, || Self::size_of(fd_out))? {
-                Some(file) => self.ask_to_copy(task, &file, Access::Write, off_out, length),
-                None => Ok(()),
-            }
-        })?;
-        let copied = {
-            let _caller = caller(task, false)?;
-            copy(fd_in, off_in, fd_out, off_out, length)?
-        };
-        self.changed(&to, fd_out)?;
-        Ok(match wide {
-            true => reply::copied(copied as u64),
-            // The kernel asks for no more than fits.
-            false => reply::written(copied as u32),
-        })
     }
 }
 
@@ -384,7 +284,7 @@ fn heed_refusal(task: &Task<'_>) -> Result<(), Stop> {
 }
 
 /// This thread works as the caller of the request.
-fn caller(task: &Task<'_>, kill_suidgid: bool) -> Result<Caller, Stop> {
+pub(super) fn caller(task: &Task<'_>, kill_suidgid: bool) -> Result<Caller, Stop> {
     heed_refusal(task)?;
     let request = &task.request;
     Ok(match (request.uid, kill_suidgid) {
@@ -439,23 +339,4 @@ fn write_all(fd: BorrowedFd<'_>, bytes: &[u8], offset: u64) -> Result<u32, Stop>
         }
     }
     Ok(done as u32)
-}
-
-fn copy(
-    fd_in: BorrowedFd<'_>,
-    off_in: u64,
-    fd_out: BorrowedFd<'_>,
-    off_out: u64,
-    length: u64,
-) -> Result<usize, Stop> {
-    let offset = |value: u64| i64::try_from(value).map_err(|_| Stop::Errno(libc::EINVAL));
-    let (mut from, mut to) = (offset(off_in)?, offset(off_out)?);
-    let length = length.min(COPY_BYTES_MAX) as usize;
-    Ok(nix::fcntl::copy_file_range(
-        fd_in,
-        Some(&mut from),
-        fd_out,
-        Some(&mut to),
-        length,
-    )?)
 }

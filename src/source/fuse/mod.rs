@@ -7,6 +7,7 @@
 mod attrs;
 mod backing;
 mod change;
+mod close;
 mod connection;
 mod create;
 mod data;
@@ -22,8 +23,10 @@ mod names;
 mod node;
 mod open;
 mod owed;
+mod parts;
 mod post;
 mod prepare;
+mod ranges;
 mod rename;
 mod same;
 mod seek;
@@ -41,7 +44,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use nix::sys::signal::Signal;
 
 use self::change::Mounts;
-use self::connection::{Connection, Parts};
+use self::connection::Connection;
+use self::parts::Parts;
 use crate::fs::Mount;
 use crate::model::ids::Serial;
 use crate::model::{Answer, DmError, EventSet, EventType, FsId, Handle, Region};
