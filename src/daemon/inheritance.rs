@@ -14,6 +14,7 @@ use super::settings::Settings;
 use crate::source::arena::{Arena, Kept, Role, SLOTS_DEFAULT};
 use crate::source::fuse;
 use crate::sys::clock;
+use crate::sys::life;
 use crate::sys::process;
 use crate::sys::socket;
 
@@ -68,6 +69,7 @@ impl Inheritance {
             keep(&arena, kept.role, kept.key, kept.more, fd)?;
         }
         let is_taken_over = !arena.kept().is_empty();
+        keep_life(&arena, given.life)?;
         let listener = match given.listener {
             Some(fd) => fd,
             None => listen(&settings.socket)?,
@@ -110,6 +112,7 @@ impl Inheritance {
         let lock = take(ROLE_LOCK, "lock")?;
         let board = take(ROLE_BOARD, "board")?;
         let board = Board::adopt(board).map_err(|error| format!("board: {error}"))?;
+        keep_life(&arena, None)?;
         Ok(Self {
             arena: Arc::new(arena),
             board,
@@ -200,11 +203,23 @@ fn keep(arena: &Arena, role: Role, key: u64, more: u64, fd: OwnedFd) -> Result<(
     enter(arena, role, key, more, fd.into_raw_fd())
 }
 
+/// Life is where the channels are, so that its end is theirs. (An earlier version kept channels without it.)
+fn keep_life(arena: &Arena, given: Option<OwnedFd>) -> Result<(), String> {
+    let has = |role| arena.kept_fd(role).is_some();
+    let life = match given {
+        None if has(Role::LIFE) || has(Role::FUSE) => return Ok(()),
+        None => life::make().map_err(|error| format!("a pipe: {error}"))?,
+        Some(life) => life,
+    };
+    keep(arena, Role::LIFE, 0, 0, life)
+}
+
 /// What systemd handed over.
 #[derive(Default)]
 struct Given {
     arena: Option<OwnedFd>,
     listener: Option<OwnedFd>,
+    life: Option<OwnedFd>,
     kept: Vec<(Kept, OwnedFd)>,
 }
 
@@ -242,6 +257,7 @@ impl Given {
             match parse_store_name(name, fd.as_raw_fd()) {
                 Some(kept) if kept.role == Role::ARENA => given.arena = Some(fd),
                 Some(kept) if kept.role == Role::LISTENER => given.listener = Some(fd),
+                Some(kept) if kept.role == Role::LIFE => given.life = Some(fd),
                 Some(kept) => given.kept.push((kept, fd)),
                 None if socket::is_listening(fd.as_fd()) => given.listener = Some(fd),
                 None => tracing::warn!(name, "an unknown descriptor was handed over; closed"),

@@ -96,6 +96,8 @@ impl Role {
     pub const FUSE_TREE: Self = Self(10);
     /// The backing directory on that private mount; key: file system, more: `st_dev` of the FUSE mount.
     pub const FUSE_ROOT: Self = Self(11);
+    /// The writing end of a pipe (`sys::life`): it is kept wherever the others are.
+    pub const LIFE: Self = Self(12);
     /// The listening control socket.
     pub const LISTENER: Self = Self(8);
     /// From here on the daemon's own.

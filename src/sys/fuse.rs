@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use nix::sys::uio::writev;
 
 use super::apart;
+use super::deserted;
 
 /// len u32 | error i32 | unique u64.
 const HEADER_BYTES: usize = 16;
@@ -95,10 +96,19 @@ pub fn notify(channel: BorrowedFd<'_>, code: i32, parts: &[&[u8]]) -> io::Result
 }
 
 /// The same in a process of its own: some notices wait for requests that are not answered, and a dead server must be
-/// gone before the next one can answer them.
-pub fn notify_apart(channel: BorrowedFd<'_>, code: i32, body: &[u8]) -> io::Result<bool> {
+/// gone before the next one can answer them. When nobody lives any more (`life::watch`) who could, they fail.
+pub fn notify_apart(
+    channel: BorrowedFd<'_>,
+    code: i32,
+    body: &[u8],
+    life: Option<BorrowedFd<'_>>,
+) -> io::Result<bool> {
     let header = header(code, 0, HEADER_BYTES + body.len())?;
-    gone_is_false(apart::write(channel, &[&header, body].concat()))
+    let guard = life.map(|life| apart::Guard {
+        life,
+        deserted: deserted::refuse_all,
+    });
+    gone_is_false(apart::write(channel, &[&header, body].concat(), guard))
 }
 
 #[repr(C)]

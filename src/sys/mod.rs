@@ -3,6 +3,7 @@
 pub mod apart;
 pub mod btrfs;
 pub mod clock;
+pub mod deserted;
 pub mod dirent;
 pub mod extent;
 pub mod fanotify;
@@ -13,8 +14,10 @@ pub mod guest;
 pub mod handle;
 pub mod inode_flags;
 pub mod lease;
+pub mod life;
 pub mod mount;
 pub mod mountinfo;
+pub mod plain;
 pub mod process;
 pub mod random;
 pub mod shared_memory;

@@ -4,9 +4,11 @@
 use std::path::Path;
 use std::process::Child;
 
-use dmapi::model::{Answer, EventType, Kinds, OpenFor, Right};
+use dmapi::model::{Answer, EventType, Handle, Kinds, OpenFor, Right};
 use dmapi::proto::{Call, Request};
 use dmapi::sys::mountinfo::{self, Seen};
+use dmapi::sys::process;
+use nix::sys::signal::Signal;
 
 use crate::common::Deadline;
 use crate::service::{Service, content, dmctl, good, serial, storm, text};
@@ -72,6 +74,45 @@ fn a_reader_waits_over_the_death_of_either_process_and_an_upgrade() {
     }
 }
 
+/// Makes the kernel drop the pages of a file, for which it waits for a reader.
+fn drop_pages(service: &mut Service, handle: Handle) {
+    // Written past its users: the pages that the kernel has of it are to go.
+    let enter = Request::Enter {
+        target: service.target(handle),
+        right: Right::Exclusive,
+        kinds: Kinds::REGULAR,
+        open: OpenFor::Write,
+    };
+    assert!(service.client.ask(enter).is_ok());
+    drop(service.client.received.take());
+    service.client.send(&Call::Leave).expect("sent");
+    until("a process that waits in the kernel", || {
+        // Supervisor, worker, the one that tells the kernel, and the one that watches it.
+        let all = support::processes_of(service.daemon.dir.path());
+        (all.len() == 4 && all.into_iter().any(|pid| state(pid) == Some('D'))).then_some(())
+    });
+}
+
+/// Of a process, as in ps(1); `None`: it is gone.
+fn state(pid: u32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit(") ").next()?.chars().next()
+}
+
+/// Kills these two and no other: the one that takes the place of the first to die would start another.
+fn kill_both(supervisor: u32, worker: u32) {
+    // Reaped only when the supervisor goes on, which it does not.
+    process::signal(supervisor, Signal::SIGSTOP).expect("it lives");
+    until("a stopped supervisor", || {
+        (state(supervisor) == Some('T')).then_some(())
+    });
+    kill(worker);
+    until("a dead worker", || {
+        (state(worker) == Some('Z')).then_some(())
+    });
+    kill(supervisor);
+}
+
 #[test]
 fn a_worker_dies_although_the_kernel_waits_on_its_behalf() {
     let _one = serial();
@@ -82,21 +123,7 @@ fn a_worker_dies_although_the_kernel_waits_on_its_behalf() {
     let handle = service.stub("file");
     let reader = service.reader("file");
     let event = service.next_event();
-    // Written past its users: the pages that the kernel has of it are to go, and wait for those of the reader.
-    let enter = Request::Enter {
-        target: service.target(handle),
-        right: Right::Exclusive,
-        kinds: Kinds::REGULAR,
-        open: OpenFor::Write,
-    };
-    assert!(service.client.ask(enter).is_ok());
-    drop(service.client.received.take());
-    service.client.send(&Call::Leave).expect("sent");
-    let dir = service.daemon.dir.path().to_owned();
-    until("a process that waits in the kernel", || {
-        // Supervisor, worker, and the one that tells the kernel.
-        (support::processes_of(&dir).len() == 3).then_some(())
-    });
+    drop_pages(&mut service, handle);
     let before = service.daemon.kill_worker();
     until("the next worker", || {
         let now = service.daemon.status();
@@ -105,6 +132,58 @@ fn a_worker_dies_although_the_kernel_waits_on_its_behalf() {
     service.recall(&event);
     reader.read_everything();
     service.end();
+}
+
+#[test]
+fn nobody_waits_for_the_dead_although_the_kernel_does_on_their_behalf() {
+    let _one = serial();
+    let _deadline = Deadline::new("nobody_waits_for_the_dead", 240);
+    for options in ["", "data=cached"] {
+        let Some(mut service) = Service::behind_fuse(options, &[]) else {
+            return;
+        };
+        let handle = service.stub("file");
+        let mut reader = service.reader("file");
+        service.next_event();
+        drop_pages(&mut service, handle);
+        // That either died before is nothing to it.
+        let before = service.daemon.kill_worker();
+        until("the next worker", || {
+            let now = service.daemon.status();
+            (now.worker_pid != before).then_some(())
+        });
+        reader.is_blocked();
+        let before = service.daemon.status().supervisor_pid;
+        kill(before);
+        until("a new supervisor", || {
+            let now = service.daemon.status();
+            (now.supervisor_pid != before).then_some(())
+        });
+        reader.is_blocked();
+        let status = service.daemon.status();
+        kill_both(status.supervisor_pid, status.worker_pid);
+        service.daemon.child.wait().expect("it ended");
+        until("the end of the reader", || reader.is_done().then_some(()));
+        assert!(!reader.child.wait().expect("it ended").success());
+        let got = reader.output.take().expect("once").join().expect("read");
+        assert_eq!(got, Vec::<u8>::new());
+        let users = service.users.clone();
+        // Before that ECONNABORTED is possible: the last one is just ending.
+        until("a dead mount", || {
+            let dead = std::fs::read_dir(&users).expect_err("nobody serves it");
+            (dead.raw_os_error() == Some(libc::ENOTCONN)).then_some(())
+        });
+        let left = support::processes_of(service.daemon.dir.path());
+        assert_eq!(left, Vec::<u32>::new());
+        assert_eq!(fuse_mounts(&users).len(), 1);
+        start_again(&mut service);
+        assert_eq!(fuse_mounts(&users).len(), 1);
+        let reader = service.reader("file");
+        let event = service.next_event();
+        service.recall(&event);
+        reader.read_everything();
+        service.end();
+    }
 }
 
 #[test]

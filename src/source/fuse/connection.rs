@@ -115,7 +115,7 @@ impl Connection {
         }
         let family = beside.map_or_else(Family::new, |other| Arc::clone(&other.family));
         let root = mount.handle_of(mount.root.as_fd())?;
-        let invalidator = Invalidator::new(parts.channel.as_fd())?;
+        let invalidator = Invalidator::new(parts.channel.as_fd(), &arena)?;
         let connection = Self {
             mount: Arc::new(mount),
             device: parts.device,

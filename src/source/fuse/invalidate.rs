@@ -11,7 +11,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crossbeam::channel::{Receiver, bounded};
 
 use super::wire::Notice;
+use crate::source::arena::{Arena, Role};
 use crate::sys::fuse;
+use crate::sys::life;
+use crate::sys::process;
 
 /// See the module.
 #[derive(Debug)]
@@ -22,6 +25,8 @@ pub struct Invalidator {
 #[derive(Debug)]
 struct Shared {
     channel: OwnedFd,
+    /// Ends with the last who could answer the requests that a notice waits for.
+    life: Option<OwnedFd>,
     /// Objects whose pages are on their way out; `true`: once more after that.
     busy: Mutex<HashMap<u64, bool>>,
 }
@@ -30,7 +35,8 @@ impl Shared {
     fn pages(&self, node: u64) {
         let notice = Notice::inval_inode(node, 0, 0);
         // A thread of ours that waits for a held READ could not be killed: the worker would never be gone.
-        let told = fuse::notify_apart(self.channel.as_fd(), notice.code, &notice.body);
+        let life = self.life.as_ref().map(|life| life.as_fd());
+        let told = fuse::notify_apart(self.channel.as_fd(), notice.code, &notice.body, life);
         if let Err(error) = told {
             tracing::error!(%error, node, "the kernel keeps old pages");
         }
@@ -57,9 +63,12 @@ fn send(channel: BorrowedFd<'_>, notice: &Notice) -> io::Result<bool> {
 
 impl Invalidator {
     /// For the mount behind a channel.
-    pub fn new(channel: BorrowedFd<'_>) -> io::Result<Self> {
+    pub fn new(channel: BorrowedFd<'_>, arena: &Arena) -> io::Result<Self> {
+        let life = arena.kept_fd(Role::LIFE);
+        let life = life.map(|life| process::with_borrowed(life, life::watch));
         let shared = Shared {
             channel: channel.try_clone_to_owned()?,
+            life: life.transpose()?,
             busy: Mutex::default(),
         };
         Ok(Self {
