@@ -1,5 +1,8 @@
-use super::*;
 use std::io::Write;
+
+use super::*;
+use crate::model::handle::{FsId, Handle};
+use crate::model::{Answer, EventType};
 
 const EVENT: RawEvent = RawEvent {
     fd: 9,
