@@ -25,7 +25,7 @@ const KNOWN_MAX: usize = 64;
 #[derive(Clone, Copy)]
 pub(super) struct Facts {
     pub(super) identity: Identity,
-    /// Users see it through this mount.
+    /// Users see it through this mount; if there are several, through the oldest.
     fuse: Option<FuseView>,
     pub(super) block_bytes: u64,
     pub(super) limits: AttrLimits,
@@ -34,7 +34,7 @@ pub(super) struct Facts {
 /// Things that were learned, with the time.
 struct Known<K, V>(Mutex<Vec<(K, V, u64)>>);
 
-static PLACES: Known<Place, FsId> = Known(Mutex::new(Vec::new()));
+static PLACES: Known<Place, Seen> = Known(Mutex::new(Vec::new()));
 static FACTS: Known<FsId, Facts> = Known(Mutex::new(Vec::new()));
 
 // A list is never held in a call. Locked by another thread, or for ever in a child of fork(2): nothing is
@@ -58,12 +58,24 @@ impl<K: Copy + PartialEq, V: Copy> Known<K, V> {
     }
 }
 
+/// What a place on a user's mount belongs to.
+#[derive(Clone, Copy)]
+struct Seen {
+    fs: FsId,
+    /// The FUSE mount by which it was reached, if it is one. There may be others.
+    view: Option<FuseView>,
+}
+
 /// The handle of an open object of a user's mount; `NotManaged` if nobody manages its file system.
 pub(super) fn handle_of(fd: BorrowedFd<'_>) -> Result<Handle, DmError> {
-    let known = facts(fs_of(fd)?)?;
-    match known.handle_of(fd) {
+    let seen = seen(fd)?;
+    if let Some(view) = seen.view {
+        return view.handle_of(fd);
+    }
+    let known = facts(seen.fs)?;
+    match known.identity.handle_of(fd) {
         // It may have been mounted anew on another device, just now.
-        Err(DmError::NotManaged) => learn(known.identity.fs)?.handle_of(fd),
+        Err(DmError::NotManaged) => learn(known.identity.fs)?.identity.handle_of(fd),
         found => found,
     }
 }
@@ -78,29 +90,31 @@ impl Facts {
     pub(super) fn user_device(&self) -> u64 {
         self.fuse.map_or(self.identity.device, |view| view.device)
     }
-
-    fn handle_of(&self, fd: BorrowedFd<'_>) -> Result<Handle, DmError> {
-        match self.fuse {
-            Some(view) => view.handle_of(fd),
-            None => self.identity.handle_of(fd),
-        }
-    }
 }
 
 /// The file system of an open object of a user's mount.
 pub(super) fn fs_of(fd: BorrowedFd<'_>) -> Result<FsId, DmError> {
+    Ok(seen(fd)?.fs)
+}
+
+fn seen(fd: BorrowedFd<'_>) -> Result<Seen, DmError> {
     let place = statx::place(fd)?;
-    if let Some(fs) = PLACES.get(place) {
-        return Ok(fs);
+    if let Some(seen) = PLACES.get(place) {
+        return Ok(seen);
     }
     let since_ms = clock::boottime_ms();
     let entries = file_systems()?;
     let entry = entries.iter().find(|entry| entry.device == place.device);
-    let fs = entry.ok_or(DmError::NotManaged)?.fs;
+    let entry = entry.ok_or(DmError::NotManaged)?;
+    let (device, root) = (entry.device, entry.mount.root);
+    let seen = Seen {
+        fs: entry.fs,
+        view: entry.is_through_fuse().then_some(FuseView { device, root }),
+    };
     if place.mount_id.is_some() {
-        PLACES.put(place, fs, since_ms);
+        PLACES.put(place, seen, since_ms);
     }
-    Ok(fs)
+    Ok(seen)
 }
 
 /// What a file system is like; that it is still managed is not said.
@@ -125,7 +139,7 @@ fn learn(fs: FsId) -> Result<Facts, DmError> {
     };
     let facts = Facts {
         identity: mount.identity(),
-        fuse: (entry.device != mount.device).then_some(view),
+        fuse: entry.is_through_fuse().then_some(view),
         block_bytes: mount.block_bytes,
         limits: mount.limits,
     };

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -11,7 +12,7 @@ use super::show;
 use super::snapshot::Snapshot;
 use crate::client;
 use crate::model::machine::{Model, Place};
-use crate::model::{Event, Handle};
+use crate::model::{Event, Handle, MountBody};
 
 const ANSWER_LIMIT_MS: u32 = 2_000;
 
@@ -148,18 +149,44 @@ fn source_of(model: &Model, handle: &Handle) -> Option<String> {
 
 /// Where the object is. Without a worker only its number is known.
 fn path_of(model: &Model, handle: &Handle, is_served: bool) -> Option<String> {
-    let row = model.file_system(handle.fs()?).ok()?;
-    let base = show::text(&row.mount.path);
+    let fs = handle.fs()?;
+    let row = model.file_system(fs).ok()?;
     if !matches!(handle, Handle::Object { .. }) {
-        return Some(base);
+        return Some(show::text(&row.mount.path));
     }
     if !is_served {
         return None;
     }
+    let below = place_of(handle)?;
+    let further = model.further_mounts(fs).map(|view| &view.mount);
+    let others = further.filter_map(|mount| Some((place_of(&mount.root)?, mount)));
+    let oldest = (PathBuf::new(), &row.mount);
+    shown_at(&below, [oldest].into_iter().chain(others))
+}
+
+/// The private mount is nowhere, so the kernel names an object from the root of that mount, which is that of the oldest
+/// mount of users; what lies elsewhere from the root of the file system.
+fn place_of(handle: &Handle) -> Option<PathBuf> {
     let file = client::look_at_object(handle).ok()?;
-    let below = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
-    // The private mount is nowhere, so the kernel names the file from the root of that mount.
-    Some(format!("{}{}", base.trim_end_matches('/'), below.display()))
+    let place = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
+    Some(place.strip_prefix("/").map(Path::to_owned).unwrap_or(place))
+}
+
+/// The path by the mount whose root is the nearest above.
+fn shown_at<'a>(
+    place: &Path,
+    views: impl Iterator<Item = (PathBuf, &'a MountBody)>,
+) -> Option<String> {
+    let above = views.filter(|(root, _)| place.starts_with(root));
+    let (root, mount) = above.max_by_key(|(root, _)| root.components().count())?;
+    let below = place.strip_prefix(&root).ok()?;
+    let base = show::text(&mount.path);
+    let base = base.trim_end_matches('/');
+    Some(match below.as_os_str().is_empty() {
+        true if base.is_empty() => "/".to_owned(),
+        true => base.to_owned(),
+        false => format!("{base}/{}", below.display()),
+    })
 }
 
 fn tell(explanation: &Explanation) {
@@ -183,5 +210,33 @@ fn tell(explanation: &Explanation) {
             }
         }
         println!("  frees  {}", wait.frees);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::FsId;
+
+    #[test]
+    fn an_object_is_named_by_the_mount_that_is_nearest() {
+        let at = |path: &str| MountBody {
+            mode: 0,
+            fs: Handle::Fs(FsId(1)),
+            mount_point: None,
+            path: path.as_bytes().to_vec(),
+            device: Vec::new(),
+            root: Handle::Fs(FsId(1)),
+        };
+        let (oldest, sub) = (at("/mnt"), at("/sub"));
+        let shown = |place: &str| {
+            let views = [(PathBuf::new(), &oldest), ("a/b".into(), &sub)];
+            shown_at(Path::new(place), views.into_iter())
+        };
+        assert_eq!(shown("file").as_deref(), Some("/mnt/file"));
+        assert_eq!(shown("a/b/c d").as_deref(), Some("/sub/c d"));
+        assert_eq!(shown("a/bc").as_deref(), Some("/mnt/a/bc"));
+        assert_eq!(shown("a/b").as_deref(), Some("/sub"));
+        assert_eq!(shown("").as_deref(), Some("/mnt"));
     }
 }

@@ -4,7 +4,7 @@
 use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::{mount_fuse, mount_table, show, status};
+use super::{mount_fuse, mount_table, show, status, umount};
 use crate::client::{self, MountArgs};
 use crate::model::{DmError, FsId};
 use crate::sys::fsmount::{self, Context, attribute};
@@ -28,7 +28,8 @@ pub(super) struct Arguments {
     /// Directory to mount it on; with --source fuse it may be the directory itself, so that nobody gets past
     path: PathBuf,
     /// Mount options, separated by commas; fstype=KIND if the kind is not to be found out; with --source fuse
-    /// data=cached serves every file through the page cache
+    /// data=cached serves every file through the page cache; shared lets others change the file system behind the
+    /// mount: further mounts of it (all must be shared), other nodes
     #[arg(short, long, value_name = "OPTIONS", default_value = "")]
     options: String,
     /// What watches the accesses: fanotify (xfs, ext4, btrfs; as root) or fuse (any file system) [default: fanotify]
@@ -209,25 +210,30 @@ fn mount(device: &Path, path: &Path, options: &Options) -> Result<Managed, Strin
         force: false,
     };
     let fs = manage_by_daemon(&arguments, made.as_fd(), &device)?;
-    put(fs, made.as_fd(), &device, &path)
+    put(fs, made, &device, &path)
 }
 
 /// Puts a mount that the daemon serves in its place.
-pub(super) fn put(
-    fs: FsId,
-    made: BorrowedFd<'_>,
-    device: &Path,
-    path: &Path,
-) -> Result<Managed, String> {
+pub(super) fn put(fs: FsId, made: OwnedFd, device: &Path, path: &Path) -> Result<Managed, String> {
     let target = c_string(path.as_os_str())?;
-    if let Err(error) = fsmount::put(made, &target) {
-        // The handlers were told of a mount that is none.
-        let undone = client::unmounted(fs, 0, true);
-        let more = undone.map_or_else(|why| format!("; undoing it: {why}"), |()| String::new());
+    if let Err(error) = fsmount::put(made.as_fd(), &target) {
+        let more = undo(fs, made, path)
+            .map_or_else(|why| format!("; undoing it: {why}"), |()| String::new());
         return Err(format!("mount point {}: {error}{more}", path.display()));
     }
     mount_table::remember_helper(&device.display().to_string(), path);
     Ok(managed(fs, path, &device.display().to_string()))
+}
+
+/// The handlers were told of a mount that is none. One of several goes by itself when it is closed.
+fn undo(fs: FsId, made: OwnedFd, path: &Path) -> Result<(), DmError> {
+    let entries = client::file_systems()?;
+    if entries.iter().filter(|entry| entry.fs == fs).count() > 1 {
+        drop(made);
+        umount::settle(path);
+        return Ok(());
+    }
+    client::unmounted(fs, 0, true)
 }
 
 fn managed(fs: FsId, path: &Path, device: &str) -> Managed {

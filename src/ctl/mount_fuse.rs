@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::mount::{self, Managed, Options};
+use super::{mount_table, umount};
 use crate::client::{self, MountFuseArgs};
 use crate::model::{DmError, FuseMount, FuseOptions};
 use crate::sys::fusemount;
@@ -62,6 +63,8 @@ pub(super) fn mount(backing: &Path, path: &Path, options: &Options) -> Result<Ma
             "{shown}: is no directory; the FUSE source shows a directory of a file system that is mounted already"
         ));
     }
+    let shares = chosen.has(FuseOptions::SHARED);
+    settle_before(path);
     let dir = File::open(&backing).map_err(|error| format!("directory {shown}: {error}"))?;
     let fuse = FuseMount {
         options: chosen,
@@ -77,16 +80,43 @@ pub(super) fn mount(backing: &Path, path: &Path, options: &Options) -> Result<Ma
     };
     let fs = client::mount_fuse(&arguments, dir.as_fd(), made.channel.as_fd()).map_err(|error| {
         match error {
-            DmError::Exists => format!(
-                "{shown}: a directory of this file system is managed already; see `dmctl status`"
+            DmError::Exists => format!("{shown}: {}", refused(shares)),
+            DmError::Busy => format!(
+                "{shown}: a handler of MOUNT or PREUNMOUNT of this file system has not answered, or its unmount is not \
+                 over; see `dmctl events`, and try again"
             ),
             DmError::NotSupported => format!(
-                "{shown}: refused ({error}): its file system has no handles that last (see docs/kernel-features.md)"
+                "{shown}: refused ({error}): its file system has no handles that last, or, where the kernel finds objects \
+                 by name only, another mount of it shows another directory (see docs/kernel-features.md)"
             ),
             error => format!("{shown}: refused by dmapid or by a handler of MOUNT: {error}"),
         }
     })?;
-    mount::put(fs, made.mount.as_fd(), &backing, path)
+    // Nothing but the mount itself may keep its connection.
+    drop(made.channel);
+    mount::put(fs, made.mount, &backing, path)
+}
+
+/// Why a file system that is managed gets no further mount.
+fn refused(shares: bool) -> &'static str {
+    match shares {
+        true => {
+            "a directory of this file system is managed already, by a mount that is not shared or on the same mount \
+             point; several mounts need --source fuse -o shared on each, the first one included; see `dmctl status`"
+        }
+        false => {
+            "a directory of this file system is managed already; for several mounts of it use --source fuse \
+             -o shared on each, the first one included; see `dmctl status`"
+        }
+    }
+}
+
+/// Where a mount was that the daemon does not know to be gone yet, there will soon be none.
+fn settle_before(path: &Path) {
+    let seen = mount_table::mounted_on(path);
+    if seen.is_ok_and(|seen| seen.is_none_or(|seen| seen.kind != fusemount::KIND)) {
+        umount::settle(path);
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! `dmctl status`: is this node served, and what does it serve?
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -110,7 +110,9 @@ pub(super) fn run(json: bool) -> ExitCode {
         })
         .collect();
     show::table(&["FILE SYSTEM", "PATH", "DEVICE", "KIND", "SOURCE"], &rows);
-    for one in &file_systems {
+    let mut told = HashSet::new();
+    // What follows is the same for all mounts of a file system.
+    for one in file_systems.iter().filter(|one| told.insert(&one.fs)) {
         println!("\n{} can make\n  {}", one.path, one.events.join(" "));
         if !one.dropped.is_empty() {
             let counts: Vec<String> = one

@@ -1,14 +1,22 @@
 //! `dmctl umount` and umount.dmapi(8): PREUNMOUNT is answered before, UNMOUNT is sent after.
 
 use std::ffi::CString;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::{mount_table, show, status};
 use crate::client;
-use crate::model::DmError;
+use crate::model::{DmError, FsId};
+use crate::proto::FsEntry;
+use crate::sys::mountinfo::Seen;
 use crate::sys::{fsmount, fusemount};
+
+const SETTLE_LIMIT: Duration = Duration::from_secs(10);
+const SETTLE_EVERY: Duration = Duration::from_millis(10);
 
 /// Runs `dmctl umount`.
 pub(super) fn run(path: &Path, forced: bool, lazy: bool, json: bool) -> ExitCode {
@@ -66,28 +74,79 @@ fn umount(path: &Path, forced: bool, lazy: bool) -> Result<(), String> {
         .iter()
         .find(|entry| entry.mount.path == path.as_os_str().as_bytes())
         .ok_or_else(|| format!("{shown}: is not managed by this daemon; umount(8) unmounts it"))?;
-    client::prepare_unmount(entry.fs, forced).map_err(|error| match error {
+    let fs = entry.fs;
+    let others = entries.iter().filter(|entry| entry.fs == fs).count() > 1;
+    match others {
+        true => umount_one(&path, &seen, forced, lazy)?,
+        false => umount_last(fs, &path, &seen, forced, lazy)?,
+    }
+    mount_table::forget_helper(&path);
+    Ok(())
+}
+
+/// Others are left, so nobody is asked.
+fn umount_one(path: &Path, seen: &Seen, forced: bool, lazy: bool) -> Result<(), String> {
+    detach(path, forced, lazy)?;
+    // A bind mount of it, or who uses it, keeps it.
+    if !lazy && !is_left(seen)? {
+        settle(path);
+    }
+    Ok(())
+}
+
+fn umount_last(fs: FsId, path: &Path, seen: &Seen, forced: bool, lazy: bool) -> Result<(), String> {
+    let shown = path.display();
+    client::prepare_unmount(fs, forced).map_err(|error| match error {
         DmError::Busy => format!(
             "{shown}: tokens hold rights or holds on it; `dmctl events` shows them, their sessions must answer"
         ),
         error => format!("{shown}: refused by the handler of PREUNMOUNT: {error}"),
     })?;
-    let target = CString::new(path.as_os_str().as_bytes()).map_err(|error| error.to_string())?;
-    let done = fsmount::unmount(&target, forced, lazy);
+    let done = unmount(path, forced, lazy);
     let errno = match &done {
         Ok(()) => 0,
         Err(error) => error.raw_os_error().unwrap_or(libc::EIO),
     };
     // Another mount of it may be left, or a detached one in use; the source tells when that goes.
-    let others = mount_table::mounts()?
-        .iter()
-        .any(|mount| mount.device == seen.device);
     let is_in_use = lazy && seen.kind == fusemount::KIND;
-    if errno != 0 || !(others || is_in_use) {
-        client::unmounted(entry.fs, errno, forced)
+    if errno != 0 || !(is_in_use || is_left(seen)?) {
+        client::unmounted(fs, errno, forced)
             .map_err(|error| format!("{shown}: dmapid: {error}"))?;
     }
-    done.map_err(|error| format!("{shown}: {error}; who uses it must close its files first"))?;
-    mount_table::forget_helper(&path);
-    Ok(())
+    done.map_err(|error| in_use(path, &error))
+}
+
+fn unmount(path: &Path, forced: bool, lazy: bool) -> io::Result<()> {
+    let target = CString::new(path.as_os_str().as_bytes())?;
+    fsmount::unmount(&target, forced, lazy)
+}
+
+fn detach(path: &Path, forced: bool, lazy: bool) -> Result<(), String> {
+    unmount(path, forced, lazy).map_err(|error| in_use(path, &error))
+}
+
+fn in_use(path: &Path, error: &io::Error) -> String {
+    let shown = path.display();
+    format!("{shown}: {error}; who uses it must close its files first")
+}
+
+/// Is it, or a bind mount of it, still somewhere?
+fn is_left(seen: &Seen) -> Result<bool, String> {
+    let mounts = mount_table::mounts()?;
+    Ok(mounts.iter().any(|mount| mount.device == seen.device))
+}
+
+/// Waits until the daemon has seen that a mount is gone, so that what follows finds it so. It does within milliseconds;
+/// when not, nothing is wrong but that.
+pub(super) fn settle(path: &Path) {
+    let deadline = Instant::now() + SETTLE_LIMIT;
+    let is_listed = || {
+        let entries = client::file_systems().unwrap_or_default();
+        let path = path.as_os_str().as_bytes();
+        let is_it = |entry: &FsEntry| entry.is_through_fuse() && entry.mount.path == path;
+        entries.iter().any(is_it)
+    };
+    while is_listed() && Instant::now() < deadline {
+        thread::sleep(SETTLE_EVERY);
+    }
 }

@@ -85,6 +85,8 @@ pub struct Core {
     pub rights: CallRights,
     /// File systems whose MOUNT is not answered, or whose requester has not heard of it.
     pub mounting: HashMap<FsId, RequestId>,
+    /// `st_dev` of the oldest FUSE mount of each file system.
+    pub oldest_views: HashMap<FsId, u64>,
     /// File systems between PREUNMOUNT and UNMOUNT.
     pub unmounting: HashMap<FsId, Unmounting>,
     /// Events that nobody wanted, counted since the last entry that took the numbers along.
@@ -123,6 +125,7 @@ impl Core {
             askers: HashMap::new(),
             rights: CallRights::default(),
             mounting: HashMap::new(),
+            oldest_views: HashMap::new(),
             unmounting: HashMap::new(),
             unwanted: BTreeMap::new(),
         }
@@ -295,6 +298,7 @@ fn drains(record: &Record) -> bool {
             | Record::EventOrphaned { .. }
             | Record::SessionDestroyed { .. }
             | Record::FsDropped { .. }
+            | Record::FuseViewGone { .. }
             | Record::ClientGone { .. }
             | Record::RightSet {
                 right: Right::Null,

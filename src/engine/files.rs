@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::core::Core;
 use super::requests::{Durability, carry_out};
 use super::sink::DESTROY_LISTED;
+use super::views::user_devices;
 use super::{Asked, ConnId, Engine, Outcome};
 use crate::fs::{Mount, attr, handle, side, stat, state, store, users};
 use crate::model::machine::changed_list;
@@ -299,12 +300,10 @@ impl Engine {
         let (supervisor, ..) = self.host.describe();
         // Both share the descriptors that we work with.
         let own = [supervisor, std::process::id()];
-        let device = opened.mount.device;
-        let as_users_see_it = self.source.user_device(opened.mount.fs);
-        let is_open = |device| users::is_open(device, inode, &own);
         // Behind FUSE somebody may have the file itself open.
-        let is_seen =
-            is_open(device) || as_users_see_it.is_some_and(|seen| seen != device && is_open(seen));
+        let views = self.source.views(opened.mount.fs);
+        let devices = user_devices(&views, opened.mount.device);
+        let is_seen = users::is_open(&devices, inode, &own);
         // In a user namespace /proc does not tell of mappings.
         Ok(is_seen || store::is_unprivileged() && self.source.is_open(handle))
     }

@@ -22,7 +22,9 @@ mod rights;
 mod sink;
 mod start;
 mod status;
+mod views;
 
+use std::collections::HashSet;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -234,7 +236,8 @@ impl Engine {
     }
 
     fn managed_changed(&self) {
-        let served: Vec<FsId> = self.source.mounts().iter().map(|mount| mount.fs).collect();
+        let mounts = self.source.mounts();
+        let served: HashSet<FsId> = mounts.iter().map(|mount| mount.fs).collect();
         self.host.managed(served.len());
     }
 }

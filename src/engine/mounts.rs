@@ -4,19 +4,19 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::Arc;
 
 use super::core::{Core, Unmounting, Waiting};
 use super::outbox::Outbox;
+use super::views::Begun;
 use super::{Asked, Engine, Outcome};
-use crate::fs::{FuseView, Mount, users};
+use crate::fs::{Mount, users};
 use crate::model::ids::RequestId;
 use crate::model::machine::{Fate, Kept, NewEvent};
 use crate::model::{
     Answer, DmError, EventBody, EventType, FsId, FuseMount, Handle, MountBody, NamespaceBody,
     Origin,
 };
-use crate::proto::{FsEntry, Reply, Request};
+use crate::proto::{Reply, Request};
 use crate::source::{Attach, FuseAttach};
 use crate::sys::clock;
 use crate::sys::fsmount;
@@ -61,7 +61,7 @@ impl Engine {
                     device: backing,
                     read_only: fuse.attributes & fsmount::attribute::RDONLY != 0,
                     check_users: false,
-                    fuse: Some(fuse),
+                    fuse: Some((device, fuse)),
                 };
                 let through = FuseAttach {
                     channel,
@@ -76,6 +76,11 @@ impl Engine {
                 outcome.unwrap_or_else(Outcome::from)
             }
             Request::PrepareUnmount { fs, forced } => self.prepare_unmount(&asked, fs, forced),
+            Request::Unmounted { fs, errno: 0, .. } if self.has_others(fs) => {
+                // The source tells which one went.
+                self.with(|core, out| core.unmount_over(fs, out));
+                Ok(Reply::Nothing).into()
+            }
             Request::Unmounted { fs, errno, forced } => {
                 self.unmount_done(fs, errno, forced);
                 Ok(Reply::Nothing).into()
@@ -97,20 +102,17 @@ impl Engine {
             device: wish.device.clone(),
             root,
         };
-        let is_new = self.with(|core, out| match core.model.file_system(fs) {
-            // The worker that began this died before MOUNT was queued.
-            Ok(_) if asked.again && !core.mounting.contains_key(&fs) => Ok(false),
-            Ok(_) => Err(DmError::Exists),
-            Err(_) => {
-                let plan = match wish.fuse {
-                    Some(fuse) => core.model.plan_add_fs_behind(fs, body.clone(), fuse),
-                    None => core.model.plan_add_fs(fs, body.clone()),
-                }?;
-                let lsn = core.commit(plan.records, None, out)?;
-                core.mounting.insert(fs, asked.id);
-                Ok(lsn.0 > 0)
+        let begun = self.begin_mount(asked, wish, fs, &body)?;
+        match (begun, &attach.fuse) {
+            (Begun::Further, Some(through)) => {
+                let device = through.device;
+                self.add_view(fs, device, attach)?;
+                return Ok(Ok(Reply::Managed(fs)).into());
             }
-        })?;
+            (Begun::There, _) => return Ok(Ok(Reply::Managed(fs)).into()),
+            _ => {}
+        }
+        let is_new = begun == Begun::New;
         let attached = self.attach(fs, seen.device, wish, attach, is_new);
         if let Err(error) = attached {
             self.with(|core, out| core.drop_fs(fs, out));
@@ -172,22 +174,7 @@ impl Engine {
     /// The handle of the directory that is mounted on, if it lies in a managed file system.
     fn mount_point(&self, path: &[u8]) -> Option<Handle> {
         let dir = File::open(Path::new(std::ffi::OsStr::from_bytes(path))).ok()?;
-        let mounts = self.source.mounts();
-        mounts
-            .iter()
-            .find_map(|mount| match self.fuse_view(mount.fs) {
-                Some(view) => view.handle_of(dir.as_fd()).ok(),
-                None => mount.handle_of(dir.as_fd()).ok(),
-            })
-    }
-
-    /// How users see the file system, if through FUSE.
-    fn fuse_view(&self, fs: FsId) -> Option<FuseView> {
-        let device = self.source.user_device(fs)?;
-        let core = self.lock();
-        core.model.fuse_mount(fs)?;
-        let root = core.model.file_system(fs).ok()?.mount.root;
-        Some(FuseView { device, root })
+        self.handle_of_user(dir.as_fd())
     }
 
     /// The requester of a mount is gone before MOUNT was answered.
@@ -266,27 +253,6 @@ impl Engine {
             core.unmount_over(fs, out);
         });
     }
-
-    pub(super) fn file_systems(&self) -> Vec<FsEntry> {
-        let mounts = self.source.mounts();
-        let core = self.lock();
-        core.model
-            .file_systems()
-            .filter_map(|(fs, row)| {
-                let mount: &Arc<Mount> = mounts.iter().find(|mount| mount.fs == fs)?;
-                Some(FsEntry {
-                    fs,
-                    mount: row.mount.clone(),
-                    kind: mount.kind.name().to_owned(),
-                    source: self.source.name(fs).to_owned(),
-                    device: self.source.user_device(fs).unwrap_or(mount.device),
-                    events: self.source.events(fs),
-                    list: row.list,
-                    dropped: core.dropped_events(fs),
-                })
-            })
-            .collect()
-    }
 }
 
 /// Has anybody a file open or mapped? An open directory, as the requester's own, does not matter.
@@ -303,12 +269,13 @@ fn has_open_files(device: u64) -> bool {
 }
 
 /// What `Request::Mount` asks for.
-struct Wish {
-    path: Vec<u8>,
+pub(super) struct Wish {
+    pub path: Vec<u8>,
     device: Vec<u8>,
     read_only: bool,
     check_users: bool,
-    fuse: Option<FuseMount>,
+    /// `st_dev` of the FUSE mount, and how it is made.
+    pub fuse: Option<(u64, FuseMount)>,
 }
 
 fn namespace(fs: FsId, root: Option<Handle>, forced: bool, errno: i32) -> EventBody {
@@ -375,6 +342,7 @@ impl Core {
     /// Serves the file system no more.
     pub fn drop_fs(&mut self, fs: FsId, out: &mut Outbox) {
         self.mounting.remove(&fs);
+        self.oldest_views.remove(&fs);
         if let Ok(plan) = self.model.plan_drop_fs(fs)
             && let Err(error) = self.commit(plan.records, None, out)
         {

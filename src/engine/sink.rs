@@ -72,6 +72,10 @@ impl EventSink for Engine {
         }
     }
 
+    fn view_gone(&self, fs: FsId, device: u64) {
+        self.end_view(fs, device);
+    }
+
     fn wants_new_objects(&self, fs: FsId) -> bool {
         self.inherits_anything(fs)
     }

@@ -7,7 +7,6 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
 
 use super::core::Core;
-use super::fuse::remount;
 use super::{Config, Engine, Host, housekeeping};
 use crate::fs::{identify, store};
 use crate::journal::{Control, Journal, JournalError, Opened, Sizes, Start};
@@ -99,6 +98,9 @@ impl Engine {
                 self.source.detach(mount.fs);
             }
         }
+        for fs in self.behind_fuse() {
+            self.take_up_views(fs);
+        }
         for (fs, body, fuse) in self.lost_file_systems() {
             if fuse.is_none() {
                 let path = Path::new(std::ffi::OsStr::from_bytes(&body.path));
@@ -111,14 +113,17 @@ impl Engine {
 
     /// Those behind FUSE are mounted anew. The source must run: a path may lead through another one.
     fn mount_lost_ones_again(&self) {
-        for (fs, body, fuse) in self.lost_file_systems() {
-            if let Some(fuse) = fuse {
-                let path = Path::new(std::ffi::OsStr::from_bytes(&body.path));
-                let outcome = remount(fs, &body, fuse, self.source.as_ref());
-                self.taken_up(fs, path, outcome);
-            }
+        for fs in self.behind_fuse() {
+            self.mount_lost_views(fs);
         }
         self.managed_changed();
+    }
+
+    pub(super) fn behind_fuse(&self) -> Vec<FsId> {
+        let core = self.lock();
+        let all = core.model.file_systems().map(|(fs, _)| fs);
+        all.filter(|fs| core.model.fuse_mount(*fs).is_some())
+            .collect()
     }
 
     fn lost_file_systems(&self) -> Vec<(FsId, MountBody, Option<FuseMount>)> {
@@ -130,15 +135,8 @@ impl Engine {
     }
 
     fn taken_up(&self, fs: FsId, path: &Path, outcome: Result<(), String>) {
-        match outcome {
-            Ok(()) => tracing::warn!(
-                path = %path.display(),
-                "taken up again; accesses while no dmapid ran were not seen, or failed if they go through FUSE"
-            ),
-            Err(why) => {
-                tracing::info!(path = %path.display(), why, "not served any more; dropped");
-                self.with(|core, out| core.drop_fs(fs, out));
-            }
+        if !tell_taken_up(path, outcome) {
+            self.with(|core, out| core.drop_fs(fs, out));
         }
     }
 
@@ -156,6 +154,18 @@ impl Engine {
             self.withdraw(serial);
         }
     }
+}
+
+/// For the log; is it served again?
+pub(super) fn tell_taken_up(path: &Path, outcome: Result<(), String>) -> bool {
+    match &outcome {
+        Ok(()) => tracing::warn!(
+            path = %path.display(),
+            "taken up again; accesses while no dmapid ran were not seen, or failed if they go through FUSE"
+        ),
+        Err(why) => tracing::info!(path = %path.display(), why, "not served any more; dropped"),
+    }
+    outcome.is_ok()
 }
 
 impl Core {

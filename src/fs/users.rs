@@ -82,10 +82,12 @@ pub fn in_use(device: u64) -> Vec<User> {
     users
 }
 
-/// Has a process the file open or mapped, but for those in `except`? Descriptors with O_PATH count.
-pub fn is_open(device: u64, inode: u64, except: &[u32]) -> bool {
+/// Has a process the file open or mapped, but for those in `except`? `devices`: those on which it is seen. Descriptors
+/// with O_PATH count.
+pub fn is_open(devices: &[u64], inode: u64, except: &[u32]) -> bool {
     let is_it = |link: &PathBuf| {
-        std::fs::metadata(link).is_ok_and(|found| found.dev() == device && found.ino() == inode)
+        let found = std::fs::metadata(link);
+        found.is_ok_and(|found| found.ino() == inode && devices.contains(&found.dev()))
     };
     entries(Path::new("/proc")).iter().any(|process| {
         let name = process.file_name().and_then(|name| name.to_str());

@@ -91,7 +91,8 @@ impl Target {
     }
 }
 
-/// A managed file system, as `dm_path_to_handle` and `dmctl status` need it.
+/// A managed file system, as `dm_path_to_handle` and `dmctl status` need it. One with several FUSE mounts has an entry
+/// for each, the oldest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FsEntry {
     /// Its id.
@@ -110,6 +111,13 @@ pub struct FsEntry {
     pub list: EventSet,
     /// Events that were dropped, as no session had their disposition.
     pub dropped: Vec<(EventType, u64)>,
+}
+
+impl FsEntry {
+    /// Do users see it through a FUSE mount?
+    pub fn is_through_fuse(&self) -> bool {
+        self.source == "fuse"
+    }
 }
 
 /// What a client may ask. A library that is loaded speaks to the daemon of an upgrade: from the first release
