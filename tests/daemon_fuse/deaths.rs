@@ -21,7 +21,7 @@ pub fn fuse_mounts(path: &Path) -> Vec<Seen> {
     mounts.into_iter().filter(is_it).collect()
 }
 
-fn start_again(service: &mut Service) {
+pub fn start_again(service: &mut Service) {
     let dir = service.daemon.dir.path().to_owned();
     service.daemon.child = spawn(&dir);
     service.daemon.status();

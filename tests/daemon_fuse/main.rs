@@ -16,3 +16,4 @@ mod names;
 mod namespace;
 mod objects;
 mod store;
+mod views;

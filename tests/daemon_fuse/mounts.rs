@@ -17,7 +17,7 @@ use crate::support::{Client, Daemon, until};
 const EVERYTHING: EventSet = EventSet((1 << 23) - 1);
 
 /// Runs dmctl under a name while the test answers its events.
-fn run(daemon: &Daemon, name: &str, arguments: &[&str]) -> JoinHandle<Output> {
+pub fn run(daemon: &Daemon, name: &str, arguments: &[&str]) -> JoinHandle<Output> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dmctl"));
     command
         .arg0(name)
@@ -27,13 +27,13 @@ fn run(daemon: &Daemon, name: &str, arguments: &[&str]) -> JoinHandle<Output> {
 }
 
 /// A session that handles mounts.
-struct Handler {
-    client: Client,
+pub struct Handler {
+    pub client: Client,
     session: SessionId,
 }
 
 impl Handler {
-    fn new(daemon: &Daemon) -> Self {
+    pub fn new(daemon: &Daemon) -> Self {
         let mut client = daemon.client();
         let session = client.create_session("mounts");
         let mut handler = Self { client, session };
@@ -41,7 +41,7 @@ impl Handler {
         handler
     }
 
-    fn target(&self, handle: Handle) -> Target {
+    pub fn target(&self, handle: Handle) -> Target {
         Target {
             session: self.session,
             handle,
@@ -49,7 +49,7 @@ impl Handler {
         }
     }
 
-    fn take(&mut self, handle: Handle, events: &[EventType]) {
+    pub fn take(&mut self, handle: Handle, events: &[EventType]) {
         let request = Request::SetDisposition {
             target: self.target(handle),
             events: EventSet::of(events),
@@ -59,7 +59,7 @@ impl Handler {
         assert_eq!(self.client.ask(request), Ok(Reply::Nothing));
     }
 
-    fn list(&mut self, handle: Handle, events: &[EventType]) {
+    pub fn list(&mut self, handle: Handle, events: &[EventType]) {
         let request = Request::SetEventList {
             target: self.target(handle),
             events: EventSet::of(events),
@@ -69,12 +69,12 @@ impl Handler {
         assert_eq!(self.client.ask(request), Ok(Reply::Nothing));
     }
 
-    fn next(&mut self) -> Event {
+    pub fn next(&mut self) -> Event {
         let events = self.client.get_events(self.session, true);
         events.expect("an event").remove(0)
     }
 
-    fn answer(&mut self, event: &Event, answer: Answer) {
+    pub fn answer(&mut self, event: &Event, answer: Answer) {
         let respond = Request::RespondEvent {
             session: self.session,
             token: event.token.expect("it is synchronous"),
@@ -85,14 +85,14 @@ impl Handler {
 }
 
 /// A file system, and a directory to show it on.
-fn place() -> (LoopFs, PathBuf) {
+pub fn place() -> (LoopFs, PathBuf) {
     let fs = LoopFs::new("ext4");
     let users = fs.path().with_file_name("users");
     std::fs::create_dir(&users).expect("a mount point");
     (fs, users)
 }
 
-fn is_mounted(path: &Path) -> bool {
+pub fn is_mounted(path: &Path) -> bool {
     !fuse_mounts(path).is_empty()
 }
 
