@@ -25,8 +25,6 @@ pub struct RawEvent {
 }
 
 impl Arena {
-    // ---- inboxes
-
     fn inbox_word(inbox: usize) -> usize {
         assert!(inbox < INBOXES);
         INBOX + inbox * INBOX_WORDS

@@ -55,8 +55,6 @@ pub struct Kept {
 }
 
 impl Arena {
-    // ---- kept descriptors
-
     fn kept_word(index: usize) -> usize {
         KEPT + index * KEPT_WORDS
     }

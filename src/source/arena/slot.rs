@@ -104,8 +104,6 @@ pub(in crate::source) fn answer_of_word(word: u64) -> Option<Answer> {
 }
 
 impl Arena {
-    // ---- slots
-
     fn slot_word(&self, index: usize) -> usize {
         assert!(index < self.slots);
         SLOT + index * SLOT_WORDS

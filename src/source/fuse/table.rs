@@ -11,14 +11,20 @@
 //! then     requests, 10 words each
 //! ```
 
+mod files;
+mod objects;
+mod requests;
+
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::{Mutex, PoisonError};
 
-use crate::model::ids::Serial;
-use crate::model::{Answer, EventType};
-use crate::source::arena::{answer_of_word, kind_of_word, word_of_answer};
+use self::files::F_FD;
+pub use self::files::{OpenFile, Way};
+pub use self::objects::Object;
+use self::objects::{O_BACKING_FD, O_ENDED_FD};
+pub use self::requests::{Pending, is_ours};
 use crate::sys::process;
 use crate::sys::shared_memory::{SharedMemory, memfd};
 
@@ -50,139 +56,8 @@ const WORDS: usize = REQUEST + REQUESTS * ROW_WORDS;
 const FREE: u64 = 0;
 const USED: u64 = 1;
 
-const F_STATE: usize = 0;
-const F_UNIQUE: usize = 1;
-const F_NODE: usize = 2;
-const F_FD: usize = 3;
-const F_FLAGS: usize = 4;
-const F_WAY: usize = 5;
-const F_CTIME: usize = 6;
-const F_CTIME_NS: usize = 7;
-const F_USES: usize = 8;
-
-/// Rows in the number of an open file; above them is how often the row was used, so that a request which comes
-/// again for a file that is closed meanwhile does not name another.
-const FH_ROW_BITS: u32 = 20;
-const _: () = assert!(FILES < 1 << FH_ROW_BITS);
-
-const O_STATE: usize = 0;
-const O_NODE: usize = 1;
-const O_GENERATION: usize = 2;
-const O_BACKING: usize = 3;
-const O_BACKING_FD: usize = 4;
-const O_ENDED_FD: usize = 5;
-const O_FLAGS: usize = 6;
-
-/// DESTROY is in the object's own list.
-const FLAG_LISTED: u64 = 1;
-/// The last name is gone.
-const FLAG_ENDED: u64 = 2;
-/// The engine was told so.
-const FLAG_DESTROYED: u64 = 4;
-
-const R_STATE: usize = 0;
-const R_UNIQUE: usize = 1;
-const R_SERIAL: usize = 2;
-const R_KIND: usize = 3;
-const R_INTENDED: usize = 4;
-const R_AUX: usize = 5;
-const R_SINCE: usize = 6;
-const R_PID: usize = 7;
-const R_CHANGES: usize = 8;
-
 /// In the place of a descriptor that was lost with all processes that had it. No process has this number.
 pub const FD_LOST: RawFd = RawFd::MAX;
-
-const REQUEST_DOING: u64 = 1;
-const REQUEST_QUEUED: u64 = 2;
-
-/// Bit that serials of this source have, so that they are no other source's.
-const SERIAL_BIT: u64 = 1 << 62;
-const SERIAL_ROW_BITS: u32 = 16;
-const _: () = assert!(REQUESTS <= 1 << SERIAL_ROW_BITS);
-
-/// How a file is open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// The kernel reads and writes the backing file itself.
-    Passthrough,
-    /// Through the kernel's cache of the mount; we read and write.
-    Cached,
-    /// A directory.
-    Directory,
-}
-
-/// An open file or directory. Its number in the kernel is [`OpenFile::fh`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OpenFile {
-    /// Its place.
-    pub row: usize,
-    /// How often its place was used.
-    pub uses: u64,
-    /// The request that opened it.
-    pub unique: u64,
-    /// Its node.
-    pub node: u64,
-    /// Our descriptor of a directory; `None`: the one of the object is used.
-    pub fd: Option<RawFd>,
-    /// Flags of the user's open.
-    pub flags: u32,
-    /// How it is open.
-    pub way: Way,
-    /// ctime of the backing file when it was opened to be written past us.
-    pub ctime: (i64, u32),
-}
-
-impl OpenFile {
-    /// What the kernel calls it.
-    pub fn fh(&self) -> u64 {
-        self.uses << FH_ROW_BITS | (self.row as u64 + 1)
-    }
-}
-
-/// An object with something that must outlive the worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Object {
-    /// Its place.
-    pub row: usize,
-    /// Its node.
-    pub node: u64,
-    /// Its generation.
-    pub generation: u32,
-    /// Its backing file as the kernel knows it, and our descriptor of that.
-    pub backing: Option<(i32, RawFd)>,
-    /// A descriptor that keeps an object without names.
-    pub ended: Option<RawFd>,
-    /// The last name is gone.
-    pub is_ended: bool,
-    /// DESTROY was in its own list.
-    pub listed: bool,
-    /// DESTROY was told.
-    pub is_destroyed: bool,
-}
-
-/// A request that has led to something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pending {
-    /// Its place.
-    pub row: usize,
-    /// Its number.
-    pub unique: u64,
-    /// The event that was queued for it; `None`: it is being carried out.
-    pub serial: Option<Serial>,
-    /// The kind of that event.
-    pub kind: Option<EventType>,
-    /// The answer that was recorded.
-    pub intended: Option<Answer>,
-    /// What the operation noted.
-    pub aux: u64,
-    /// Punch counter of the file when the event was queued.
-    pub changes: u32,
-    /// When it began, CLOCK_REALTIME ms.
-    pub since_ms: u64,
-    /// The thread that waits.
-    pub pid: u32,
-}
 
 /// See the module.
 #[derive(Debug)]
@@ -286,227 +161,6 @@ impl Table {
         self.memory.get(H_BACKING_LAST) as i32
     }
 
-    // ---- open files
-
-    /// Enters an open file; the table has its descriptor from now on. `None`: too many are open.
-    pub fn add_file(&self, file: OpenFile) -> Option<OpenFile> {
-        let row = Self::take(&self.free_files)?;
-        let word = FILE + row * ROW_WORDS;
-        let set = |field: usize, value: u64| self.memory.set(word + field, value);
-        set(F_UNIQUE, file.unique);
-        set(F_NODE, file.node);
-        let uses = self.memory.get(word + F_USES) + 1;
-        set(F_USES, uses);
-        set(F_FD, plus(file.fd));
-        set(F_FLAGS, u64::from(file.flags));
-        set(F_WAY, file.way as u64);
-        set(F_CTIME, file.ctime.0 as u64);
-        set(F_CTIME_NS, u64::from(file.ctime.1));
-        set(F_STATE, USED);
-        Some(OpenFile { row, uses, ..file })
-    }
-
-    /// The open file that the kernel calls so.
-    pub fn file(&self, fh: u64) -> Option<OpenFile> {
-        let place = fh & ((1 << FH_ROW_BITS) - 1);
-        let row = usize::try_from(place.checked_sub(1)?).ok()?;
-        let file = (row < FILES).then(|| self.file_in(row)).flatten()?;
-        (file.fh() == fh).then_some(file)
-    }
-
-    fn file_in(&self, row: usize) -> Option<OpenFile> {
-        let word = FILE + row * ROW_WORDS;
-        let get = |field: usize| self.memory.get(word + field);
-        (get(F_STATE) == USED).then(|| OpenFile {
-            row,
-            uses: get(F_USES),
-            unique: get(F_UNIQUE),
-            node: get(F_NODE),
-            fd: minus(get(F_FD)),
-            flags: get(F_FLAGS) as u32,
-            way: match get(F_WAY) {
-                0 => Way::Passthrough,
-                1 => Way::Cached,
-                _ => Way::Directory,
-            },
-            ctime: (get(F_CTIME) as i64, get(F_CTIME_NS) as u32),
-        })
-    }
-
-    /// All open files.
-    pub fn files(&self) -> impl Iterator<Item = OpenFile> {
-        (0..FILES).filter_map(|row| self.file_in(row))
-    }
-
-    /// The open file that a request made; for one that comes again.
-    pub fn file_of_request(&self, unique: u64) -> Option<OpenFile> {
-        self.files().find(|file| file.unique == unique)
-    }
-
-    /// Forgets an open file. To be done before its descriptor is closed, which is the caller's.
-    pub fn remove_file(&self, file: &OpenFile) {
-        self.memory.set(FILE + file.row * ROW_WORDS + F_STATE, FREE);
-        Self::give(&self.free_files, file.row);
-    }
-
-    // ---- objects
-
-    /// Enters an object. `None`: there is no room.
-    pub fn add_object(&self, node: u64, generation: u32) -> Option<usize> {
-        let row = Self::take(&self.free_objects)?;
-        let word = OBJECT + row * ROW_WORDS;
-        for field in [O_BACKING, O_BACKING_FD, O_ENDED_FD, O_FLAGS] {
-            self.memory.set(word + field, 0);
-        }
-        self.memory.set(word + O_NODE, node);
-        self.memory.set(word + O_GENERATION, u64::from(generation));
-        self.memory.set(word + O_STATE, USED);
-        Some(row)
-    }
-
-    /// What is in a row; `None` if it is free.
-    pub fn object(&self, row: usize) -> Option<Object> {
-        let word = OBJECT + row * ROW_WORDS;
-        let get = |field: usize| self.memory.get(word + field);
-        (get(O_STATE) == USED).then(|| Object {
-            row,
-            node: get(O_NODE),
-            generation: get(O_GENERATION) as u32,
-            backing: minus(get(O_BACKING_FD)).map(|fd| (get(O_BACKING) as i32, fd)),
-            ended: minus(get(O_ENDED_FD)),
-            is_ended: get(O_FLAGS) & FLAG_ENDED != 0,
-            listed: get(O_FLAGS) & FLAG_LISTED != 0,
-            is_destroyed: get(O_FLAGS) & FLAG_DESTROYED != 0,
-        })
-    }
-
-    /// All objects.
-    pub fn objects(&self) -> impl Iterator<Item = Object> {
-        (0..OBJECTS).filter_map(|row| self.object(row))
-    }
-
-    /// Notes the backing file of an object, or that it has none.
-    pub fn set_backing(&self, row: usize, backing: Option<(i32, RawFd)>) {
-        let word = OBJECT + row * ROW_WORDS;
-        if let Some((id, _)) = backing {
-            self.memory.set(word + O_BACKING, id as u64);
-        }
-        let fd = backing.map(|(_, fd)| fd);
-        self.memory.set(word + O_BACKING_FD, plus(fd));
-    }
-
-    /// The object has no name any more; `fd` keeps it, `listed`: DESTROY is in its own list.
-    pub fn set_ended(&self, row: usize, fd: Option<RawFd>, listed: bool) {
-        let word = OBJECT + row * ROW_WORDS;
-        let flags = FLAG_ENDED | if listed { FLAG_LISTED } else { 0 };
-        self.memory.set(word + O_ENDED_FD, plus(fd));
-        self.memory.set(word + O_FLAGS, flags);
-    }
-
-    /// DESTROY was told of it.
-    pub fn set_destroyed(&self, row: usize) {
-        let word = OBJECT + row * ROW_WORDS + O_FLAGS;
-        self.memory
-            .set(word, self.memory.get(word) | FLAG_DESTROYED);
-    }
-
-    /// The object has a name after all. The descriptor that kept it is the caller's from now on.
-    pub fn clear_ended(&self, row: usize) -> Option<RawFd> {
-        let word = OBJECT + row * ROW_WORDS;
-        let fd = minus(self.memory.get(word + O_ENDED_FD));
-        self.memory.set(word + O_ENDED_FD, 0);
-        self.memory.set(word + O_FLAGS, 0);
-        fd
-    }
-
-    /// Forgets an object. Its descriptors are the caller's from now on.
-    pub fn remove_object(&self, row: usize) {
-        self.memory.set(OBJECT + row * ROW_WORDS + O_STATE, FREE);
-        Self::give(&self.free_objects, row);
-    }
-
-    // ---- requests
-
-    /// Enters a request that is about to be carried out, or for which an event is about to be queued.
-    pub fn add_request(&self, unique: u64, pid: u32, now_ms: u64) -> Option<usize> {
-        let row = Self::take(&self.free_requests)?;
-        let word = REQUEST + row * ROW_WORDS;
-        for field in [R_SERIAL, R_KIND, R_INTENDED, R_AUX, R_CHANGES] {
-            self.memory.set(word + field, 0);
-        }
-        self.memory.set(word + R_UNIQUE, unique);
-        self.memory.set(word + R_PID, u64::from(pid));
-        self.memory.set(word + R_SINCE, now_ms);
-        self.memory.set(word + R_STATE, REQUEST_DOING);
-        Some(row)
-    }
-
-    /// What is in a row; `None` if it is free.
-    pub fn request(&self, row: usize) -> Option<Pending> {
-        let word = REQUEST + row * ROW_WORDS;
-        let get = |field: usize| self.memory.get(word + field);
-        let state = get(R_STATE);
-        (state != FREE).then(|| Pending {
-            row,
-            unique: get(R_UNIQUE),
-            serial: (state == REQUEST_QUEUED).then(|| Serial(get(R_SERIAL))),
-            kind: kind_of_word(get(R_KIND)),
-            intended: answer_of_word(get(R_INTENDED)),
-            aux: get(R_AUX),
-            changes: get(R_CHANGES) as u32,
-            since_ms: get(R_SINCE),
-            pid: get(R_PID) as u32,
-        })
-    }
-
-    /// All requests that have led to something.
-    pub fn requests(&self) -> impl Iterator<Item = Pending> {
-        (0..REQUESTS).filter_map(|row| self.request(row))
-    }
-
-    /// An event is about to be queued for it, under a new serial: the `count`th of all mounts.
-    pub fn set_queued(&self, row: usize, count: u64, kind: EventType, changes: u32) -> Serial {
-        let serial = Serial(SERIAL_BIT | count << SERIAL_ROW_BITS | row as u64);
-        let word = REQUEST + row * ROW_WORDS;
-        self.memory.set(word + R_INTENDED, 0);
-        self.memory.set(word + R_CHANGES, u64::from(changes));
-        self.memory.set(word + R_KIND, kind as u64 + 1);
-        self.memory.set(word + R_SERIAL, serial.0);
-        self.memory.set(word + R_STATE, REQUEST_QUEUED);
-        serial
-    }
-
-    /// The operation is about to be done; `aux` helps to see later whether it was.
-    pub fn set_doing(&self, row: usize, aux: u64) {
-        let word = REQUEST + row * ROW_WORDS;
-        self.memory.set(word + R_AUX, aux);
-        self.memory.set(word + R_STATE, REQUEST_DOING);
-    }
-
-    /// The request whose event has that serial.
-    pub fn request_of(&self, serial: Serial) -> Option<Pending> {
-        if !is_ours(serial) {
-            return None;
-        }
-        let row = (serial.0 & ((1 << SERIAL_ROW_BITS) - 1)) as usize;
-        (row < REQUESTS)
-            .then(|| self.request(row))
-            .flatten()
-            .filter(|pending| pending.serial == Some(serial))
-    }
-
-    /// Notes the answer that is about to be recorded.
-    pub fn set_intended(&self, row: usize, answer: Answer) {
-        let word = REQUEST + row * ROW_WORDS;
-        self.memory.set(word + R_INTENDED, word_of_answer(answer));
-    }
-
-    /// The kernel has its answer.
-    pub fn remove_request(&self, row: usize) {
-        self.memory.set(REQUEST + row * ROW_WORDS + R_STATE, FREE);
-        Self::give(&self.free_requests, row);
-    }
-
     /// Every descriptor that must stay open when the worker dies.
     pub fn numbers(&self) -> Vec<RawFd> {
         let of_files = self.files().filter_map(|file| file.fd);
@@ -534,11 +188,6 @@ impl Table {
     }
 }
 
-/// Was the serial given by this source?
-pub fn is_ours(serial: Serial) -> bool {
-    serial.0 & SERIAL_BIT != 0
-}
-
 /// The descriptors of the table that is behind a kept descriptor; none if it is no table.
 pub fn numbers(kept: RawFd) -> Vec<RawFd> {
     process::with_borrowed(kept, |fd| fd.try_clone_to_owned())
@@ -564,6 +213,8 @@ pub fn descriptors_lost(kept: RawFd) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::ids::Serial;
+    use crate::model::{Answer, EventType};
 
     fn file(node: u64, fd: RawFd) -> OpenFile {
         OpenFile {
