@@ -2,162 +2,26 @@
 
 use std::os::fd::BorrowedFd;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
-use dmapi::engine::{Config, ConnId, Engine, Host, Outlet};
-use dmapi::fs::{AttrLimits, FsKind, Mount};
-use dmapi::journal::{Journal, Sizes, Start};
-use dmapi::model::machine::Model;
+use dmapi::engine::{Config, ConnId, Engine, Outlet};
+use dmapi::journal::Start;
 use dmapi::model::{
-    Answer, ClientId, DmError, Entry, Event, EventBody, EventSet, EventType, FsId, FuseMount,
-    FuseOptions, Handle, MountBody, Record, Region, RequestId, Serial, SessionId,
+    Answer, ClientId, DmError, Event, EventBody, EventSet, EventType, FsId, FuseMount, FuseOptions,
+    Handle, MountBody, Record, RequestId, Serial, SessionId,
 };
 use dmapi::proto::{Back, Reply, Request, Target};
-use dmapi::source::{Attach, Changed, EventSink, EventSource, View};
+use dmapi::source::{EventSink, EventSource};
 
-const FS: FsId = FsId(77);
-const FILE: Handle = Handle::Object {
-    fs: FS,
-    inode: 5,
-    generation: 6,
-};
+#[path = "support/stand_in.rs"]
+mod stand_in;
+
+use stand_in::{FILE, FS, NoHost, StandIn, Told, bring_read, mount, served};
+
 const LIMIT: Duration = Duration::from_secs(60);
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Told {
-    Intend(Serial, Answer),
-    Answer(Serial, Answer),
-    ListChanged(FsId),
-    DetachView(u64),
-    Detach,
-}
-
-/// Serves one file system; everything in it is refused.
-struct FakeSource {
-    mount: Arc<Mount>,
-    told: Mutex<Vec<Told>>,
-    blocked: Vec<Serial>,
-    sink: Mutex<Option<Weak<dyn EventSink>>>,
-    /// Brought when `blocked` has looked, once.
-    late: Mutex<Option<Serial>>,
-    /// `st_dev` of the FUSE mounts through which users see it.
-    views: Mutex<Vec<u64>>,
-}
-
-fn bring_read(sink: &dyn EventSink, serial: Serial) {
-    let body = EventBody::Data {
-        handle: FILE,
-        offset: 0,
-        length: 1,
-        mapped: None,
-    };
-    sink.queue(FS, EventType::Read, body, Some(serial), 9);
-}
-
-impl FakeSource {
-    fn told(&self) -> Vec<Told> {
-        self.told.lock().expect("not poisoned").clone()
-    }
-
-    fn note(&self, told: Told) {
-        self.told.lock().expect("not poisoned").push(told);
-    }
-}
-
-impl EventSource for FakeSource {
-    fn name(&self, _fs: FsId) -> &'static str {
-        "fake"
-    }
-    fn events(&self, _fs: FsId) -> EventSet {
-        EventSet(0)
-    }
-    fn attach(&self, _attach: Attach) -> Result<Arc<Mount>, DmError> {
-        Err(DmError::NotSupported)
-    }
-    fn views(&self, _fs: FsId) -> Vec<View> {
-        let devices = self.views.lock().expect("not poisoned");
-        let view = |device: &u64| View {
-            device: *device,
-            root: FILE,
-        };
-        devices.iter().map(view).collect()
-    }
-    fn detach_view(&self, _fs: FsId, device: u64) {
-        self.note(Told::DetachView(device));
-        let mut devices = self.views.lock().expect("not poisoned");
-        devices.retain(|one| *one != device);
-    }
-    fn detach(&self, _fs: FsId) {
-        self.note(Told::Detach);
-    }
-    fn mount(&self, fs: FsId) -> Option<Arc<Mount>> {
-        (fs == FS).then(|| Arc::clone(&self.mount))
-    }
-    fn mounts(&self) -> Vec<Arc<Mount>> {
-        vec![Arc::clone(&self.mount)]
-    }
-    fn answer(&self, serial: Serial, answer: Answer) {
-        self.note(Told::Answer(serial, answer));
-    }
-    fn intend(&self, serial: Serial, answer: Answer) {
-        self.note(Told::Intend(serial, answer));
-    }
-    fn pending(&self, _serial: Serial) -> bool {
-        false
-    }
-    fn set_regions(&self, _: Handle, _: &[Region], _: bool) -> Result<Changed, DmError> {
-        Err(DmError::BadHandle)
-    }
-    fn set_event_list(&self, _: Handle, _: EventSet, _: bool) -> Result<(), DmError> {
-        Err(DmError::BadHandle)
-    }
-    fn punch(
-        &self,
-        _: Handle,
-        _: u64,
-        _: u64,
-        _: &dyn Fn() -> Result<(), DmError>,
-    ) -> Result<(), DmError> {
-        Err(DmError::BadHandle)
-    }
-    fn list_changed(&self, fs: FsId) {
-        self.note(Told::ListChanged(fs));
-    }
-    fn blocked(&self) -> Vec<(Serial, u32, u64)> {
-        let found = self.blocked.iter().map(|serial| (*serial, 1, 1)).collect();
-        let sink = self.sink.lock().expect("not poisoned").clone();
-        let sink = sink.and_then(|sink| sink.upgrade());
-        // Not before it was started.
-        if let Some(sink) = sink
-            && let Some(serial) = self.late.lock().expect("not poisoned").take()
-        {
-            bring_read(sink.as_ref(), serial);
-        }
-        found
-    }
-    fn start(self: Arc<Self>, sink: Arc<dyn EventSink>) -> Result<(), DmError> {
-        *self.sink.lock().expect("not poisoned") = Some(Arc::downgrade(&sink));
-        Ok(())
-    }
-    fn stop(&self) {}
-}
-
-struct NoHost;
-
-impl Host for NoHost {
-    fn describe(&self) -> (u32, u64, u64) {
-        (0, 1, 0)
-    }
-    fn may_stop(&self, _force: bool) -> bool {
-        false
-    }
-    fn stop(&self) {}
-    fn upgrade(&self) {}
-    fn managed(&self, _count: usize) {}
-}
 
 struct Channel(Sender<Back>);
 
@@ -172,7 +36,7 @@ impl Outlet for Channel {
 struct Bench {
     dir: tempfile::TempDir,
     engine: Arc<Engine>,
-    source: Arc<FakeSource>,
+    source: Arc<StandIn>,
     client: Client,
 }
 
@@ -262,26 +126,6 @@ impl Client {
     }
 }
 
-fn mount() -> Arc<Mount> {
-    let root = std::fs::File::open("/").expect("the root directory");
-    let limits = AttrLimits {
-        value_bytes_max: 1,
-        total_bytes_max: 1,
-    };
-    Arc::new(Mount {
-        fs: FS,
-        kind: FsKind::Xfs,
-        device: 1,
-        subvolume: 0,
-        block_bytes: 4096,
-        limits,
-        root_object: (1, 1),
-        root: root.into(),
-        destroyed: Default::default(),
-        known: None,
-    })
-}
-
 fn config(dir: &Path, start: Start) -> Config {
     Config {
         state: dir.join("state"),
@@ -293,22 +137,14 @@ fn config(dir: &Path, start: Start) -> Config {
 
 fn body(path: &[u8]) -> MountBody {
     MountBody {
-        mode: 0,
-        fs: Handle::Fs(FS),
-        mount_point: None,
         path: path.to_vec(),
-        device: b"/nowhere".to_vec(),
-        root: FILE,
+        ..mount()
     }
 }
 
 /// A journal in which the file system is served.
 fn prepare(dir: &Path) {
-    let mount = MountBody {
-        device: b"/dev/test".to_vec(),
-        ..body(b"/mnt")
-    };
-    prepare_with(dir, vec![Record::FsAdded { fs: FS, mount }]);
+    prepare_with(dir, served());
 }
 
 /// The same through several FUSE mounts: the oldest, and those with these numbers.
@@ -332,18 +168,10 @@ fn prepare_views(dir: &Path, further: &[u64]) {
 }
 
 fn prepare_with(dir: &Path, records: Vec<Record>) {
-    let sizes = Sizes::default();
-    let opened = Journal::open_in::<Model>(&dir.join("state"), "test", Start::Daemon, &sizes);
-    let mut journal = opened.expect("a journal").journal;
-    let entry = Entry {
-        records,
-        reply: None,
-    };
-    let priority = dmapi::journal::Priority::Normal;
-    journal.append_entry(&entry, priority).expect("appended");
+    stand_in::prepare(&dir.join("state"), "test", records);
 }
 
-fn open(dir: &Path, start: Start, blocked: Vec<Serial>) -> (Arc<Engine>, Arc<FakeSource>) {
+fn open(dir: &Path, start: Start, blocked: Vec<Serial>) -> (Arc<Engine>, Arc<StandIn>) {
     open_with(dir, start, blocked, None, &[])
 }
 
@@ -353,15 +181,8 @@ fn open_with(
     blocked: Vec<Serial>,
     late: Option<Serial>,
     views: &[u64],
-) -> (Arc<Engine>, Arc<FakeSource>) {
-    let source = Arc::new(FakeSource {
-        mount: mount(),
-        told: Mutex::default(),
-        blocked,
-        sink: Mutex::default(),
-        late: Mutex::new(late),
-        views: Mutex::new(views.to_vec()),
-    });
+) -> (Arc<Engine>, Arc<StandIn>) {
+    let source = Arc::new(StandIn::new(blocked, late, views));
     // The housekeeping thread of the engine before may hold that for a moment more, with the journal's lock.
     let deadline = Instant::now() + LIMIT;
     loop {

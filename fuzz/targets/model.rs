@@ -3,10 +3,11 @@
 use dmapi::journal::State;
 use dmapi::journal::replay::{decode_entry, encode_entry};
 use dmapi::model::{
-    Answer, ClientId, Entry, Event, EventBody, EventSet, EventType, FsId, FuseMount, FuseOptions,
-    Handle, Model, MountBody, Origin, Record, RequestId, Right, Sequence, Serial, SessionId, Token,
+    Answer, ClientId, Entry, Event, EventBody, EventSet, EventType, FuseMount, FuseOptions, Model,
+    MountBody, Origin, Record, RequestId, Right, Sequence, Serial, SessionId, Token,
 };
 
+use super::stand_in::{FILE, FS, mount};
 use super::{Target, join, pieces};
 
 /// The targets of this module.
@@ -25,27 +26,6 @@ pub fn targets() -> Vec<Target> {
             slice: 8000,
         },
     ]
-}
-
-/// The file system of the seeds.
-pub const FS: FsId = FsId(77);
-/// A file in it.
-pub const FILE: Handle = Handle::Object {
-    fs: FS,
-    inode: 5,
-    generation: 6,
-};
-
-/// FS as it was mounted.
-pub fn mount() -> MountBody {
-    MountBody {
-        mode: 0,
-        fs: Handle::Fs(FS),
-        mount_point: None,
-        path: b"/mnt".to_vec(),
-        device: b"/dev/test".to_vec(),
-        root: FILE,
-    }
 }
 
 fn view(device: u64, path: &[u8]) -> Record {

@@ -4,17 +4,15 @@ use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 
-use dmapi::engine::{Config, Engine, Host, Outlet};
-use dmapi::journal::{Journal, Priority, Sizes, Start};
+use dmapi::engine::{Config, Engine, Outlet};
+use dmapi::journal::Start;
 use dmapi::model::file::{FuseMount, FuseOptions, Kinds};
 use dmapi::model::{
-    Answer, ClientId, DmError, Entry, EventSet, FsId, Handle, Model, Record, RequestId, Right,
-    Sequence, SessionId, Token,
+    Answer, ClientId, DmError, EventSet, FsId, Handle, RequestId, Right, Sequence, SessionId, Token,
 };
 use dmapi::proto::{self, Back, Call, Inspection, OpenFor, Reply, Request, Target as On};
 
-use super::model::{FILE, FS, mount};
-use super::source::Nowhere;
+use super::stand_in::{FILE, FS, NoHost, StandIn, mount, prepare, served};
 use super::{Target, join, pieces};
 
 /// The targets of this module.
@@ -292,20 +290,6 @@ fn back_seeds() -> Vec<Vec<u8>> {
     backs.iter().map(proto::encode).collect()
 }
 
-struct NoHost;
-
-impl Host for NoHost {
-    fn describe(&self) -> (u32, u64, u64) {
-        (0, 1, 0)
-    }
-    fn may_stop(&self, _: bool) -> bool {
-        false
-    }
-    fn stop(&self) {}
-    fn upgrade(&self) {}
-    fn managed(&self, _: usize) {}
-}
-
 /// Replies are what a client can read.
 struct Reader;
 
@@ -322,28 +306,18 @@ impl Outlet for Reader {
 static ENGINE: LazyLock<(Arc<Engine>, tempfile::TempDir)> = LazyLock::new(|| {
     let dir = tempfile::tempdir().expect("a directory");
     let state = dir.path().join("state");
-    let sizes = Sizes::default();
-    let opened = Journal::open_in::<Model>(&state, "fuzz", Start::Daemon, &sizes);
-    let records = vec![Record::FsAdded {
-        fs: FS,
-        mount: mount(),
-    }];
-    let entry = Entry {
-        records,
-        reply: None,
-    };
-    let mut journal = opened.expect("a journal").journal;
-    journal
-        .append_entry(&entry, Priority::Normal)
-        .expect("room");
-    drop(journal);
+    prepare(&state, "fuzz", served());
     let config = Config {
         state,
         node: "fuzz".into(),
         control: dir.path().join("control"),
         start: Start::Worker,
     };
-    let engine = Engine::open(config, Arc::new(Nowhere::new()), Arc::new(NoHost));
+    let engine = Engine::open(
+        config,
+        Arc::new(StandIn::new(Vec::new(), None, &[])),
+        Arc::new(NoHost),
+    );
     (engine.expect("the engine starts"), dir)
 });
 

@@ -11,7 +11,7 @@ use nix::libc;
 use nix::sys::stat::Mode;
 
 use super::common::{self, LoopFs};
-use super::rig::{Deadline, eventually, serial};
+use super::sink::{alone, eventually};
 use super::user::{User, patterns};
 
 fn is_free(path: &Path) -> bool {
@@ -32,11 +32,9 @@ fn becomes_free(path: &Path) {
 
 #[test]
 fn every_user_of_a_file_is_seen() {
-    if !common::is_root() {
+    let Some(_alone) = alone(120) else {
         return;
-    }
-    let _one = serial();
-    let _deadline = Deadline::new(120);
+    };
     dmapi::sys::process::ignore_signals(&[nix::sys::signal::Signal::SIGIO]).expect("SIGIO");
     for kind in common::KINDS {
         let mut user = User::new();

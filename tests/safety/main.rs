@@ -7,15 +7,12 @@
 mod common;
 mod lease;
 mod marks;
-#[path = "../source_fanotify/rig.rs"]
-#[allow(dead_code)]
-mod rig;
-#[path = "../source_fanotify/sink.rs"]
+#[path = "../source/sink.rs"]
 #[allow(dead_code)]
 mod sink;
-#[path = "../source_fanotify/uring.rs"]
+#[path = "../source/uring.rs"]
 mod uring;
-#[path = "../source_fanotify/user.rs"]
+#[path = "../source/user.rs"]
 #[allow(dead_code)]
 mod user;
 

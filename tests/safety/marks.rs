@@ -8,7 +8,7 @@ use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::common::{self, LoopFs};
-use super::rig::{Deadline, serial};
+use super::sink::alone;
 use super::user::{User, patterns};
 
 const ROUNDS: usize = 100;
@@ -213,11 +213,9 @@ fn rounds(how: Unmark) -> Vec<(&'static str, usize)> {
 }
 
 fn nobody_passes(how: Unmark) {
-    if !common::is_root() {
+    let Some(_alone) = alone(120) else {
         return;
-    }
-    let _one = serial();
-    let _deadline = Deadline::new(120);
+    };
     for (kind, unseen) in rounds(how) {
         assert_eq!(unseen, 0, "{kind}");
     }
@@ -231,11 +229,9 @@ fn a_mark_that_is_never_empty_lets_nobody_pass_unseen() {
 /// Shows the reason and asserts nothing: a kernel may well mend it.
 #[test]
 fn a_deleted_mark_lets_readers_pass_unseen_on_some_kernels() {
-    if !common::is_root() {
+    let Some(_alone) = alone(120) else {
         return;
-    }
-    let _one = serial();
-    let _deadline = Deadline::new(120);
+    };
     rounds(Unmark::Deleted);
 }
 

@@ -10,7 +10,7 @@ use dmapi::source::fanotify::{Config, Scope};
 use dmapi::sys::fsmount::{self, Context};
 
 use super::common::{self, LoopFs};
-use super::rig::{ALL, Rig, eventually, on_each_kind, region};
+use super::rig::{ALL, Rig, alone, eventually, on_each_kind, region};
 use super::user::User;
 
 const SIZE: usize = 64 * 1024;
@@ -53,11 +53,9 @@ fn detached(fs: &LoopFs) -> OwnedFd {
 
 #[test]
 fn a_file_system_is_served_before_anybody_can_see_it() {
-    if !common::is_root() {
+    let Some(_alone) = alone(90) else {
         return;
-    }
-    let _one = super::rig::serial();
-    let _deadline = super::rig::Deadline::new(90);
+    };
     for kind in common::KINDS {
         let mut user = User::new();
         let fs = LoopFs::new(kind);
@@ -67,7 +65,7 @@ fn a_file_system_is_served_before_anybody_can_see_it() {
         rig.stub("f", SIZE);
         fsmount::put(mount.as_fd(), &text(&rig.fs.path())).expect("it has a place");
         drop(mount);
-        let fd = user.open(&rig.fs.join("f"), "RDONLY");
+        let fd = user.open(&rig.join("f"), "RDONLY");
         user.tell(&format!("pread {fd} 0 100"));
         rig.serve(EventType::Read, (0, 100));
         user.result().is_right(100);
@@ -89,9 +87,9 @@ fn a_stub_whose_file_system_is_not_served_waits_until_it_is() {
         rig.file("whole", SIZE);
         let fs = rig.mount.fs;
         rig.source.detach(fs);
-        let fd = user.open(&rig.fs.join("f"), "RDONLY");
+        let fd = user.open(&rig.join("f"), "RDONLY");
         user.tell(&format!("pread {fd} 0 100"));
-        let whole = other.open(&rig.fs.join("whole"), "RDONLY");
+        let whole = other.open(&rig.join("whole"), "RDONLY");
         other.get(&format!("pread {whole} 0 100")).is_right(100);
         eventually("one waits", || rig.source.blocked().len() == 1);
         assert_eq!(rig.source.blocked()[0].1, user.pid());
@@ -102,14 +100,14 @@ fn a_stub_whose_file_system_is_not_served_waits_until_it_is() {
             .expect("it is served");
         let event = rig.sink.next();
         assert_eq!((event.kind, event.range()), (EventType::Read, (0, 100)));
-        super::rig::recall(&rig.source, &mount, event.file());
+        super::rig::recall(rig.source.as_ref(), &mount, event.file());
         rig.answer(&event, Answer::Continue);
         user.result().is_right(100);
 
         // Killed while it waits so: forgotten.
         rig.stub("g", SIZE);
         rig.source.detach(fs);
-        let fd = user.open(&rig.fs.join("g"), "RDONLY");
+        let fd = user.open(&rig.join("g"), "RDONLY");
         user.tell(&format!("pread {fd} 0 100"));
         eventually("one waits", || rig.source.blocked().len() == 1);
         user.kill();
@@ -119,11 +117,9 @@ fn a_stub_whose_file_system_is_not_served_waits_until_it_is() {
 
 #[test]
 fn one_mount_alone_can_be_watched() {
-    if !common::is_root() {
+    let Some(_alone) = alone(60) else {
         return;
-    }
-    let _one = super::rig::serial();
-    let _deadline = super::rig::Deadline::new(60);
+    };
     let (mut inside, mut outside) = (User::new(), User::new());
     let fs = LoopFs::new("xfs");
     let second = fs.path().with_file_name("second");
@@ -141,7 +137,7 @@ fn one_mount_alone_can_be_watched() {
     rig.guard(file, &[region(0, 0, ALL)]);
     let there = outside.open(&second.join("f"), "RDONLY");
     outside.get(&format!("pread {there} 0 100")).is_right(100);
-    let here = inside.open(&rig.fs.join("f"), "RDONLY");
+    let here = inside.open(&rig.join("f"), "RDONLY");
     inside.tell(&format!("pread {here} 0 100"));
     rig.serve(EventType::Read, (0, 100));
     inside.result().is_right(100);
@@ -149,11 +145,9 @@ fn one_mount_alone_can_be_watched() {
 
 #[test]
 fn a_nested_subvolume_is_served_for_itself() {
-    if !common::is_root() {
+    let Some(_alone) = alone(60) else {
         return;
-    }
-    let _one = super::rig::serial();
-    let _deadline = super::rig::Deadline::new(60);
+    };
     let mut user = User::new();
     let fs = LoopFs::new("btrfs");
     let nested = fs.join("nested");

@@ -1,22 +1,14 @@
 //! The list of a file system: DEBUT, and events of data without regions.
 
-use std::sync::Arc;
-
 use dmapi::model::{Answer, EventType, Handle};
+use dmapi::source::EventSource;
 use dmapi::source::arena::SlotState;
-use dmapi::source::fanotify::{Config, Fanotify};
-use dmapi::source::{EventSink, EventSource};
 use nix::libc;
 
-use super::rig::{Rig, Seen, eventually, on_each_kind, on_each_new_kind, region};
+use super::rig::{Rig, Seen, eventually, on_each_kind, region};
 use super::user::{User, open_line};
 
 const SIZE: usize = 64 * 1024;
-
-fn list(rig: &Rig, events: &[EventType]) {
-    rig.sink.set_list(events);
-    rig.source.list_changed(rig.mount.fs);
-}
 
 /// The next event, which must be this object's DEBUT.
 #[track_caller]
@@ -37,29 +29,18 @@ fn held(rig: &Rig, count: usize) {
     });
 }
 
-fn next_worker(rig: &mut Rig) {
-    rig.source.stop();
-    std::mem::forget(Arc::clone(&rig.source));
-    std::mem::forget(Arc::clone(&rig.mount));
-    rig.source = Fanotify::new(Arc::clone(&rig.arena), Config::default()).expect("a source");
-    rig.mount = rig.source.mounts().remove(0);
-    Arc::clone(&rig.source)
-        .start(Arc::clone(&rig.sink) as Arc<dyn EventSink>)
-        .expect("it starts");
-}
-
 #[test]
 fn the_first_access_to_a_file_is_its_debut() {
     on_each_kind(90, |rig| {
         let (mut user, mut other) = (User::new(), User::new());
         let file = rig.file("f", SIZE);
-        list(rig, &[EventType::Debut]);
-        let path = rig.fs.join("f");
+        rig.list(&[EventType::Debut]);
+        let path = rig.join("f");
         user.tell(&open_line(&path, "RDONLY"));
-        let first = debut_of(rig, file);
+        let first = debut_of(&rig, file);
         // Who comes meanwhile waits for the same answer.
         other.tell(&open_line(&path, "RDONLY"));
-        held(rig, 1);
+        held(&rig, 1);
         rig.sink.is_empty();
         rig.answer(&first, Answer::Continue);
         let fd = user.result().ok();
@@ -75,18 +56,18 @@ fn the_first_access_to_a_file_is_its_debut() {
 
         // Refused, it is not in: the next access asks again.
         let file = rig.file("g", SIZE);
-        let path = rig.fs.join("g");
+        let path = rig.join("g");
         user.tell(&open_line(&path, "RDONLY"));
-        rig.answer(&debut_of(rig, file), Answer::Abort(libc::EBUSY));
+        rig.answer(&debut_of(&rig, file), Answer::Abort(libc::EBUSY));
         user.result().failed(libc::EBUSY);
         user.tell(&open_line(&path, "RDONLY"));
-        rig.answer(&debut_of(rig, file), Answer::Continue);
+        rig.answer(&debut_of(&rig, file), Answer::Continue);
         user.result().ok();
 
         // Not in the list: nobody is asked.
-        list(rig, &[]);
+        rig.list(&[]);
         rig.file("h", SIZE);
-        user.open(&rig.fs.join("h"), "RDONLY");
+        user.open(&rig.join("h"), "RDONLY");
         rig.is_quiet();
     });
 }
@@ -95,10 +76,10 @@ fn the_first_access_to_a_file_is_its_debut() {
 fn after_its_debut_a_file_makes_its_other_events() {
     on_each_kind(90, |rig| {
         let mut user = User::new();
-        list(rig, &[EventType::Debut]);
+        rig.list(&[EventType::Debut]);
         let file = rig.stub("f", SIZE);
-        user.tell(&open_line(&rig.fs.join("f"), "RDONLY"));
-        rig.answer(&debut_of(rig, file), Answer::Continue);
+        user.tell(&open_line(&rig.join("f"), "RDONLY"));
+        rig.answer(&debut_of(&rig, file), Answer::Continue);
         let fd = user.result().ok();
         user.tell(&format!("pread {fd} 10 100"));
         rig.serve(EventType::Read, (10, 100));
@@ -106,8 +87,8 @@ fn after_its_debut_a_file_makes_its_other_events() {
         rig.is_quiet();
         // Both by one call.
         let file = rig.stub("g", SIZE);
-        user.tell(&open_line(&rig.fs.join("g"), "RDWR|TRUNC"));
-        rig.answer(&debut_of(rig, file), Answer::Continue);
+        user.tell(&open_line(&rig.join("g"), "RDWR|TRUNC"));
+        rig.answer(&debut_of(&rig, file), Answer::Continue);
         let event = rig.sink.next();
         assert_eq!((event.kind, event.range()), (EventType::Truncate, (0, 0)));
         rig.guard(file, &[]);
@@ -119,29 +100,30 @@ fn after_its_debut_a_file_makes_its_other_events() {
 
 #[test]
 fn a_debut_outlives_the_worker_and_its_process() {
-    on_each_new_kind(90, |mut rig| {
+    on_each_kind(90, |mut rig| {
         let (mut user, mut other, mut third) = (User::new(), User::new(), User::new());
         let file = rig.file("f", SIZE);
-        list(&rig, &[EventType::Debut]);
-        let line = open_line(&rig.fs.join("f"), "RDONLY");
+        rig.list(&[EventType::Debut]);
+        let line = open_line(&rig.join("f"), "RDONLY");
         user.tell(&line);
         let first = debut_of(&rig, file);
         other.tell(&line);
         held(&rig, 1);
-        next_worker(&mut rig);
+        rig.next_worker();
         third.tell(&line);
         held(&rig, 2);
         rig.sink.is_empty();
         // Whoever waits next asks for itself.
         user.kill();
         let second = debut_of(&rig, file);
-        assert_eq!(rig.sink.withdrawn(), [first.serial.expect("a serial")]);
+        let serial = first.serial.expect("a serial");
+        eventually("it is withdrawn", || rig.sink.withdrawn() == [serial]);
         held(&rig, 1);
         // An answer that the last worker recorded and did not give.
         let serial = second.serial.expect("a serial");
         rig.source.intend(serial, Answer::Continue);
         rig.sink.forget(serial);
-        next_worker(&mut rig);
+        rig.next_worker();
         other.result().ok();
         third.result().ok();
         rig.is_quiet();
@@ -166,22 +148,22 @@ fn a_list_with_events_of_data_is_for_files_without_regions() {
         let plain = rig.file("own", SIZE);
         rig.guard(plain, &[region(0, 0, 0)]);
         // Marked to be ignored, and open.
-        let fd = user.open(&rig.fs.join("f"), "RDWR");
-        let own = user.open(&rig.fs.join("own"), "RDWR");
+        let fd = user.open(&rig.join("f"), "RDWR");
+        let own = user.open(&rig.join("own"), "RDWR");
         user.get(&format!("pread {fd} 0 100")).is_right(100);
         rig.is_quiet();
 
-        list(rig, &DATA);
+        rig.list(&DATA);
         for _ in 0..2 {
             user.tell(&format!("pread {fd} 4090 10"));
-            allowed(rig, EventType::Read, (4090, 10));
+            allowed(&rig, EventType::Read, (4090, 10));
             user.result().is_right(10);
         }
         user.tell(&format!("pwrite {fd} 100 50"));
-        allowed(rig, EventType::Write, (100, 50));
+        allowed(&rig, EventType::Write, (100, 50));
         user.result().ok();
         user.tell(&format!("ftruncate {fd} 1000"));
-        allowed(rig, EventType::Truncate, (1000, 0));
+        allowed(&rig, EventType::Truncate, (1000, 0));
         user.result().ok();
         user.tell(&format!("pread {fd} 0 10"));
         let event = rig.sink.next();
@@ -191,16 +173,16 @@ fn a_list_with_events_of_data_is_for_files_without_regions() {
         user.get(&format!("pread {own} 0 10")).is_right(10);
         rig.guard(plain, &[]);
         user.tell(&format!("pread {own} 0 10"));
-        allowed(rig, EventType::Read, (0, 10));
+        allowed(&rig, EventType::Read, (0, 10));
         user.result().is_right(10);
         // A new file.
-        let fresh = user.open(&rig.fs.join("fresh"), "RDWR|CREAT");
+        let fresh = user.open(&rig.join("fresh"), "RDWR|CREAT");
         user.tell(&format!("pwrite {fresh} 0 10"));
-        allowed(rig, EventType::Write, (0, 10));
+        allowed(&rig, EventType::Write, (0, 10));
         user.result().ok();
         rig.is_quiet();
 
-        list(rig, &[]);
+        rig.list(&[]);
         user.get(&format!("pread {own} 0 10")).is_right(10);
         user.get(&format!("pread {fd} 0 10")).is_right(10);
         rig.is_quiet();
@@ -209,18 +191,18 @@ fn a_list_with_events_of_data_is_for_files_without_regions() {
 
 #[test]
 fn a_list_with_events_of_data_outlives_the_worker() {
-    on_each_new_kind(90, |mut rig| {
+    on_each_kind(90, |mut rig| {
         let mut user = User::new();
         rig.file("f", SIZE);
-        let fd = user.open(&rig.fs.join("f"), "RDONLY");
+        let fd = user.open(&rig.join("f"), "RDONLY");
         user.get(&format!("pread {fd} 0 100")).is_right(100);
         // Recorded, and the worker dies before it is applied.
         rig.sink.set_list(&[EventType::Read]);
-        next_worker(&mut rig);
+        rig.next_worker();
         user.tell(&format!("pread {fd} 0 100"));
         allowed(&rig, EventType::Read, (0, 100));
         user.result().is_right(100);
-        next_worker(&mut rig);
+        rig.next_worker();
         user.tell(&format!("pread {fd} 0 100"));
         allowed(&rig, EventType::Read, (0, 100));
         user.result().is_right(100);
@@ -228,7 +210,7 @@ fn a_list_with_events_of_data_outlives_the_worker() {
         rig.file("g", SIZE);
         let stub = rig.stub("s", SIZE);
         rig.guard(stub, &[]);
-        let fd = user.open(&rig.fs.join("s"), "RDONLY");
+        let fd = user.open(&rig.join("s"), "RDONLY");
         user.tell(&format!("pread {fd} 0 100"));
         rig.serve(EventType::Read, (0, 100));
         user.result().is_right(100);

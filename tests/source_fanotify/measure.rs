@@ -15,7 +15,7 @@ fn measure() {
     on_each_kind(300, |rig| {
         let mut user = User::new();
         let file = rig.file("f", SIZE);
-        let fd = user.open(&rig.fs.join("f"), "RDONLY");
+        let fd = user.open(&rig.join("f"), "RDONLY");
         let time = |user: &mut User, count: usize| user.get(&format!("time {fd} {count}")).ok();
         time(&mut user, COUNT);
         let resident = time(&mut user, 20 * COUNT);

@@ -7,7 +7,7 @@ use dmapi::source::EventSource;
 use nix::libc;
 
 use super::common;
-use super::rig::{Deadline, Rig, eventually, on_each_kind, serial};
+use super::rig::{Rig, alone, eventually, on_each_kind};
 use super::user::User;
 
 /// A shell that does something on the file system, as a user.
@@ -21,24 +21,16 @@ fn shell(rig: &Rig, script: &str) {
     );
 }
 
-fn list(rig: &Rig, events: &[EventType]) {
-    rig.sink.set_list(events);
-    rig.source.list_changed(rig.mount.fs);
-}
-
 #[test]
 fn names_are_told_after_the_fact() {
     on_each_kind(90, |rig| {
         use EventType::{PostCreate, PostLink, PostRemove, PostRename, PostSymlink};
-        list(
-            rig,
-            &[PostCreate, PostLink, PostRemove, PostRename, PostSymlink],
-        );
+        rig.list(&[PostCreate, PostLink, PostRemove, PostRename, PostSymlink]);
         let root = rig
             .mount
             .handle_of(std::os::fd::AsFd::as_fd(&rig.mount.root))
             .expect("the root");
-        shell(rig, "mkdir d");
+        shell(&rig, "mkdir d");
         let event = rig.sink.next();
         let dir = event.names().handle2.expect("the child");
         assert_eq!(event.kind, PostCreate);
@@ -47,30 +39,30 @@ fn names_are_told_after_the_fact() {
         assert_eq!(event.names().mode & libc::S_IFMT, libc::S_IFDIR);
         assert_eq!((event.serial, event.names().retcode), (None, 0));
 
-        shell(rig, ": > d/a");
+        shell(&rig, ": > d/a");
         let event = rig.sink.next();
         assert_eq!((event.kind, event.names().handle1), (PostCreate, Some(dir)));
         assert_eq!(event.names().mode & libc::S_IFMT, libc::S_IFREG);
         let file = event.names().handle2;
 
-        shell(rig, "ln d/a b");
+        shell(&rig, "ln d/a b");
         let event = rig.sink.next();
         assert_eq!((event.kind, event.names().handle2), (PostLink, file));
         assert_eq!(event.names().name1, b"b");
 
-        shell(rig, "ln -s target s");
+        shell(&rig, "ln -s target s");
         let event = rig.sink.next();
         assert_eq!(event.kind, PostSymlink);
         assert_eq!(event.names().name2, b"target");
 
-        shell(rig, "mv d/a c");
+        shell(&rig, "mv d/a c");
         let event = rig.sink.next();
         assert_eq!(event.kind, PostRename);
         let names = event.names();
         assert_eq!((names.handle1, names.handle2), (Some(dir), Some(root)));
         assert_eq!((&names.name1[..], &names.name2[..]), (&b"a"[..], &b"c"[..]));
 
-        shell(rig, "rm c && rmdir d");
+        shell(&rig, "rm c && rmdir d");
         for name in [b"c", b"d"] {
             let event = rig.sink.next();
             assert_eq!(
@@ -78,8 +70,8 @@ fn names_are_told_after_the_fact() {
                 (PostRemove, &name[..])
             );
         }
-        list(rig, &[]);
-        shell(rig, "mkdir e && rmdir e");
+        rig.list(&[]);
+        shell(&rig, "mkdir e && rmdir e");
         rig.is_quiet();
     });
 }
@@ -88,30 +80,30 @@ fn names_are_told_after_the_fact() {
 fn attributes_closes_and_ends_are_told() {
     on_each_kind(90, |rig| {
         use EventType::{Attribute, Close, Destroy};
-        list(rig, &[Attribute]);
+        rig.list(&[Attribute]);
         let file = rig.file("f", 100);
         // Ours: no news.
         rig.guard(file, &[]);
         rig.source
             .set_event_list(file, EventSet::of(&[Destroy]), false)
             .expect("a list");
-        shell(rig, "chmod 600 f");
+        shell(&rig, "chmod 600 f");
         let event = rig.sink.next();
         assert_eq!((event.kind, event.names().handle1), (Attribute, Some(file)));
-        shell(rig, "ln f g && rm g && echo more >> f");
+        shell(&rig, "ln f g && rm g && echo more >> f");
         rig.is_quiet();
 
-        list(rig, &[Close]);
-        shell(rig, "cat f > /dev/null");
+        rig.list(&[Close]);
+        shell(&rig, "cat f > /dev/null");
         let event = rig.sink.next();
         assert_eq!((event.kind, event.names().handle1), (Close, Some(file)));
         // On the private mount: no news.
         drop(rig.mount.open(file, OpenFor::Read).expect("open"));
-        list(rig, &[Destroy]);
+        rig.list(&[Destroy]);
         let mut user = User::new();
-        let fd = user.open(&rig.fs.join("f"), "RDONLY");
+        let fd = user.open(&rig.join("f"), "RDONLY");
         let other = rig.file("unlisted", 1);
-        shell(rig, "rm f unlisted");
+        shell(&rig, "rm f unlisted");
         eventually("the closed one is gone", || {
             rig.sink.destroyed().contains(&(other, false))
         });
@@ -125,7 +117,7 @@ fn attributes_closes_and_ends_are_told() {
 #[test]
 fn the_list_of_an_object_is_enough() {
     on_each_kind(60, |rig| {
-        shell(rig, "mkdir d e");
+        shell(&rig, "mkdir d e");
         let dir = std::fs::File::open(rig.private("d")).expect("d");
         let dir = rig
             .mount
@@ -134,14 +126,14 @@ fn the_list_of_an_object_is_enough() {
         rig.source
             .set_event_list(dir, EventSet::of(&[EventType::PostCreate]), true)
             .expect("a list");
-        shell(rig, ": > e/x; : > d/y; : > z");
+        shell(&rig, ": > e/x; : > d/y; : > z");
         let event = rig.sink.next();
         assert_eq!(
             (event.kind, event.names().handle1),
             (EventType::PostCreate, Some(dir))
         );
         assert_eq!(event.names().name1, b"y");
-        shell(rig, ": > d/last");
+        shell(&rig, ": > d/last");
         assert_eq!(rig.sink.next().names().name1, b"last");
         rig.is_quiet();
     });
@@ -170,11 +162,9 @@ fn the_last_unmount_is_noticed_and_frees_the_device() {
 
 #[test]
 fn other_file_systems_are_refused() {
-    if !common::is_root() {
+    let Some(_alone) = alone(60) else {
         return;
-    }
-    let _one = serial();
-    let _deadline = Deadline::new(60);
+    };
     let rig = Rig::new("ext4");
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().to_str().expect("text");
@@ -190,11 +180,9 @@ fn other_file_systems_are_refused() {
 
 #[test]
 fn a_second_attach_gives_the_same_mount() {
-    if !common::is_root() {
+    let Some(_alone) = alone(60) else {
         return;
-    }
-    let _one = serial();
-    let _deadline = Deadline::new(60);
+    };
     let rig = Rig::new("xfs");
     let root: OwnedFd = std::fs::File::open(rig.fs.path()).expect("the root").into();
     let again = rig.source.attach(root.into()).expect("it is served");

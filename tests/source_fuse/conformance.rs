@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use dmapi::model::FuseOptions;
 
 use super::common::{self, LoopFs};
-use super::rig::{Deadline, Rig, on_each_kind, serial};
+use super::rig::{Rig, alone, on_each_kind};
 use super::same;
 
 /// Lines that may differ: the part before the colon. Where the kernel writes past the service it does so for root
@@ -55,11 +55,9 @@ fn compare(rig: &Rig, group: &str) {
 
 fn on_each_way(seconds: u64, test: impl Fn(&Rig)) {
     on_each_kind(seconds, |rig| test(&rig));
-    if !common::is_root() {
+    let Some(_alone) = alone(seconds) else {
         return;
-    }
-    let _one = serial();
-    let _deadline = Deadline::new(seconds);
+    };
     for kind in ["tmpfs", "overlay"] {
         eprintln!("on {kind}");
         test(&Rig::new(kind));
@@ -129,14 +127,12 @@ fn results(program: &Path, config: &Path, dir: &Path) -> Vec<String> {
 
 #[test]
 fn pjdfstest_finds_the_same() {
-    if !common::is_root() {
+    let Some(_alone) = alone(600) else {
         return;
-    }
+    };
     let Some(program) = tool("pjdfstest", "0.2.2") else {
         return;
     };
-    let _one = serial();
-    let _deadline = Deadline::new(600);
     let rig = Rig::new("xfs");
     let config = rig.fs.path().with_file_name("pjd.toml");
     let settings = "[settings]\nnaptime = 0.02\nallow_remount = false\n\
@@ -163,14 +159,12 @@ fn pjdfstest_finds_the_same() {
 
 #[test]
 fn fsx_finds_no_wrong_byte() {
-    if !common::is_root() {
+    let Some(_alone) = alone(400) else {
         return;
-    }
+    };
     let Some(program) = tool("fsx", "0.3.2") else {
         return;
     };
-    let _one = serial();
-    let _deadline = Deadline::new(400);
     for options in [FuseOptions::default()].into_iter().chain(CHOICES) {
         let rig = Rig::chosen(LoopFs::new("xfs"), options);
         let file = rig.join("fsx");

@@ -1,23 +1,13 @@
 //! Reads that leave no page behind, and faults that look like them.
 
-use dmapi::model::{Answer, EventType};
+use dmapi::model::EventType;
 use nix::libc;
 
-use super::rig::{Rig, on_xfs, region};
+use super::rig::{on_xfs, region};
 use super::user::User;
 
 const SIZE: usize = 64 * 1024;
 const PAGE: u64 = 4096;
-
-/// The user's line is an event of that range, which passes with the region in place.
-#[track_caller]
-fn passes(rig: &Rig, user: &mut User, line: &str, range: (u64, u64), bytes: i64) {
-    user.tell(line);
-    let event = rig.sink.next();
-    assert_eq!((event.kind, event.range()), (EventType::Read, range));
-    rig.answer(&event, Answer::Continue);
-    user.result().is_right(bytes);
-}
 
 #[test]
 fn a_fault_through_a_descriptor_with_o_direct_is_an_event_of_its_page() {
@@ -29,7 +19,8 @@ fn a_fault_through_a_descriptor_with_o_direct_is_an_event_of_its_page() {
         let (read, shared) = (libc::PROT_READ, libc::MAP_SHARED);
         let base = user.get(&format!("map {fd} 0 {SIZE} {read} {shared}")).ok();
         let load = format!("load {} 10 9000", base + 9000);
-        passes(&rig, &mut user, &load, (2 * PAGE, PAGE), 10);
+        rig.passed(&mut user, &load, EventType::Read, (2 * PAGE, PAGE))
+            .is_right(10);
         rig.is_quiet();
     });
 }
@@ -43,7 +34,8 @@ fn each_direct_read_of_a_region_that_stays_is_an_event() {
         let fd = user.open(&rig.join("f"), "RDONLY|DIRECT");
         let line = format!("pread {fd} 0 8192");
         for _ in 0..20 {
-            passes(&rig, &mut user, &line, (0, 8192), 8192);
+            rig.passed(&mut user, &line, EventType::Read, (0, 8192))
+                .is_right(8192);
         }
         rig.is_quiet();
     });

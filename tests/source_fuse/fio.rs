@@ -7,7 +7,7 @@ use dmapi::model::FuseOptions;
 
 use super::common::{self, LoopFs};
 use super::conformance::CHOICES;
-use super::rig::{Deadline, Rig, serial};
+use super::rig::{Rig, alone};
 
 /// Mixed reads and writes by each kind of call; a megabyte or two each, so that it takes seconds.
 const JOBS: &[(&str, &[&str])] = &[
@@ -61,11 +61,12 @@ fn run(dir: &Path) {
 
 #[test]
 fn fio_verifies_what_it_wrote() {
-    if !common::is_root() || !is_there() {
+    let Some(_alone) = alone(240) else {
+        return;
+    };
+    if !is_there() {
         return;
     }
-    let _one = serial();
-    let _deadline = Deadline::new(240);
     for options in [FuseOptions::default()].into_iter().chain(CHOICES) {
         let rig = Rig::chosen(LoopFs::new("xfs"), options);
         run(&rig.point);

@@ -1,29 +1,36 @@
 //! The FUSE source on real file systems. Needs root.
 
+#[path = "../source/data.rs"]
+mod both;
 #[path = "../common/mod.rs"]
 mod common;
 mod conformance;
 mod data;
 mod deaths;
+#[path = "../source/deeds.rs"]
+#[allow(dead_code)]
+mod deeds;
 mod direct;
 mod dirs;
 mod fio;
 mod names;
 mod orders;
+#[path = "../source/recaller.rs"]
+mod recaller;
 mod restart;
 #[allow(dead_code)]
 mod rig;
 mod same;
-#[path = "../source_fanotify/sink.rs"]
+#[path = "../source/sink.rs"]
 #[allow(dead_code)]
 mod sink;
 mod space;
 mod storm;
+#[path = "../source/uring.rs"]
 #[allow(dead_code)]
-#[path = "../source_fanotify/uring.rs"]
 mod uring;
+#[path = "../source/user.rs"]
 #[allow(dead_code)]
-#[path = "../source_fanotify/user.rs"]
 mod user;
 mod views;
 

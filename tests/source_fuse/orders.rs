@@ -9,8 +9,8 @@ use dmapi::source::fuse::skip::Skip;
 use dmapi::sys::lease::Lease;
 use nix::libc;
 
-use super::common::{self, LoopFs};
-use super::rig::{Deadline, Rig, eventually, lock, on_xfs, region, serial};
+use super::common::LoopFs;
+use super::rig::{Rig, alone, eventually, lock, on_xfs, region};
 use super::user::{User, open_line};
 
 const SIZE: usize = 64 * 1024;
@@ -18,11 +18,9 @@ const SIZE: usize = 64 * 1024;
 const TRUNCATE: u32 = 4;
 
 fn on_cached(test: impl Fn(Rig)) {
-    if !common::is_root() {
+    let Some(_alone) = alone(120) else {
         return;
-    }
-    let _one = serial();
-    let _deadline = Deadline::new(120);
+    };
     test(Rig::with(LoopFs::new("xfs"), true));
 }
 

@@ -7,25 +7,19 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use dmapi::fs::{self, Mount, invisible};
-use dmapi::model::{
-    Answer, DmError, EventBody, EventSet, EventType, FuseOptions, Handle, OpenFor, Region,
-};
+use dmapi::fs::Mount;
+use dmapi::model::{DmError, EventBody, FuseOptions, Handle};
 use dmapi::source::arena::Arena;
 use dmapi::source::fuse::Fuse;
 use dmapi::source::{Attach, EventSink, EventSource, FuseAttach};
 use dmapi::sys::{fsmount, statx};
 use nix::libc;
 
-use super::common::{self, LoopFs};
+use super::common::LoopFs;
 #[allow(unused_imports)]
-pub use super::sink::{Deadline, Seen, Sink, eventually, lock, serial, show_logs};
-use super::user::patterns;
-
-/// READ, WRITE and TRUNCATE.
-pub const ALL: u32 = 7;
-/// Limits are for an idle machine; a busy one is so much slower at most.
-const PATIENCE: u64 = 4;
+pub use super::deeds::{ALL, on_each_kind, on_kinds, on_xfs, recall, region};
+#[allow(unused_imports)]
+pub use super::sink::{Deadline, Seen, Sink, alone, eventually, lock, serial, show_logs};
 
 /// A source with one mount. It ends first when it is dropped.
 pub struct Rig {
@@ -38,15 +32,6 @@ pub struct Rig {
     /// Further mounts.
     more: Vec<PathBuf>,
     pub fs: LoopFs,
-}
-
-pub fn region(offset: u64, size: u64, flags: u32) -> Region {
-    Region {
-        offset,
-        size,
-        flags,
-        opaque: 0,
-    }
 }
 
 /// A FUSE mount that is nowhere yet, and its channel.
@@ -123,7 +108,7 @@ impl Rig {
     pub fn chosen(fs: LoopFs, options: FuseOptions) -> Self {
         show_logs();
         let arena = Arc::new(Arena::create(256).expect("an arena"));
-        let source = Fuse::new(Arc::clone(&arena)).expect("a source");
+        let source = Self::source_on(&arena);
         let sink = Arc::new(Sink::default());
         Arc::clone(&source)
             .start(Arc::clone(&sink) as Arc<dyn EventSink>)
@@ -154,129 +139,20 @@ impl Rig {
         (point, device)
     }
 
-    /// A file as users see it.
-    pub fn join(&self, name: impl AsRef<Path>) -> PathBuf {
-        self.point.join(name)
+    /// Nobody waits in the source.
+    pub fn is_idle(&self) -> bool {
+        self.source.blocked().is_empty()
     }
 
-    /// A path that makes no events.
-    pub fn private(&self, name: &str) -> PathBuf {
-        format!("/proc/self/fd/{}/{name}", self.mount.root.as_raw_fd()).into()
+    /// What the next worker makes of what is kept.
+    pub fn source_on(arena: &Arc<Arena>) -> Arc<Fuse> {
+        Fuse::new(Arc::clone(arena)).expect("a source")
     }
 
-    /// The handle of what has that name.
-    pub fn handle(&self, name: &str) -> Handle {
-        let mut options = std::fs::OpenOptions::new();
-        options.read(true);
-        options.custom_flags(libc::O_PATH | libc::O_NOFOLLOW);
-        let fd = options.open(self.private(name)).expect("it is there");
-        self.mount.handle_of(fd.as_fd()).expect("its handle")
+    /// What a user gets when an application aborts with that number.
+    pub fn errno_of_abort(errno: i32) -> i32 {
+        errno
     }
-
-    /// A file with the pattern, made without events and before users looked for the name.
-    pub fn file(&self, name: &str, bytes: usize) -> Handle {
-        let path = self.private(name);
-        std::fs::write(&path, patterns(0, bytes)).expect("a file");
-        let file = std::fs::File::open(&path).expect("the file");
-        nix::unistd::fsync(file.as_fd()).expect("fsync");
-        self.mount.handle_of(file.as_fd()).expect("its handle")
-    }
-
-    /// The events that the file system lists from now on.
-    pub fn list(&self, events: &[EventType]) {
-        self.sink.set_list(events);
-        self.source.list_changed(self.mount.fs);
-    }
-
-    /// The events that an object lists.
-    pub fn list_of(&self, object: Handle, events: &[EventType]) {
-        self.source
-            .set_event_list(object, EventSet::of(events), false)
-            .expect("a list is set");
-    }
-
-    pub fn guard(&self, file: Handle, regions: &[Region]) {
-        self.source
-            .set_regions(file, regions, true)
-            .expect("regions are set");
-    }
-
-    /// A file whose blocks are gone and all of which is guarded.
-    pub fn stub(&self, name: &str, bytes: usize) -> Handle {
-        let file = self.file(name, bytes);
-        self.guard(file, &[region(0, 0, ALL)]);
-        self.punch(file).expect("it is punched");
-        file
-    }
-
-    pub fn punch(&self, file: Handle) -> Result<(), DmError> {
-        self.source.punch(file, 0, 0, &|| Ok(()))
-    }
-
-    /// The application's part: the data come back, the regions go.
-    pub fn recall(&self, file: Handle) {
-        recall(self.source.as_ref(), &self.mount, file);
-    }
-
-    /// The next event, which must be of that kind and range, is recalled and answered.
-    #[track_caller]
-    pub fn serve(&self, kind: EventType, range: (u64, u64)) {
-        let event = self.sink.next();
-        assert_eq!((event.kind, event.range()), (kind, range));
-        self.recall(event.file());
-        self.answer(&event, Answer::Continue);
-    }
-
-    #[track_caller]
-    pub fn answer(&self, event: &Seen, answer: Answer) {
-        let serial = event.serial.expect("somebody waits");
-        self.source.intend(serial, answer);
-        self.sink.forget(serial);
-        self.source.answer(serial, answer);
-    }
-
-    /// The next event, which must be of that kind; a synchronous one is answered with CONTINUE.
-    #[track_caller]
-    pub fn pass(&self, kind: EventType) -> Seen {
-        let event = self.sink.next();
-        assert_eq!(event.kind, kind, "{event:?}");
-        if event.serial.is_some() {
-            self.answer(&event, Answer::Continue);
-        }
-        event
-    }
-
-    /// Nobody waits in the source, and no event is left.
-    #[track_caller]
-    pub fn is_quiet(&self) {
-        eventually("no request waits", || self.source.blocked().is_empty());
-        self.sink.is_empty();
-    }
-
-    /// The worker dies and the next one starts: nothing of the old one is closed. What the kernel has no answer for
-    /// it sends again.
-    pub fn next_worker(&mut self) {
-        self.source.stop();
-        std::mem::forget(Arc::clone(&self.source));
-        std::mem::forget(Arc::clone(&self.mount));
-        let next = Fuse::new(Arc::clone(&self.arena)).expect("a source");
-        assert_eq!(next.mounts().len(), 1);
-        self.mount = next.mounts().remove(0);
-        self.source = next;
-        Arc::clone(&self.source)
-            .start(Arc::clone(&self.sink) as Arc<dyn EventSink>)
-            .expect("it starts");
-    }
-}
-
-/// What a DM application does when it recalls a file.
-pub fn recall(source: &Fuse, mount: &Mount, file: Handle) {
-    let fd = mount.open(file, OpenFor::Write).expect("the file opens");
-    let size = fs::stat::stat(fd.as_fd()).expect("stat").size;
-    let written = invisible::write_at(fd.as_fd(), mount.kind, 0, &patterns(0, size as usize), true);
-    assert_eq!(written.expect("it is written"), size as usize);
-    fs::handle::sync(mount, fd.as_fd()).expect("it is synced");
-    source.set_regions(file, &[], true).expect("regions go");
 }
 
 impl Drop for Rig {
@@ -287,29 +163,6 @@ impl Drop for Rig {
         }
         self.source.detach(self.mount.fs);
     }
-}
-
-/// These kinds of file systems, one after another.
-pub fn on_kinds(kinds: &[&'static str], seconds: u64, test: impl Fn(Rig)) {
-    if !common::is_root() {
-        return;
-    }
-    let _one = serial();
-    let _deadline = Deadline::new(PATIENCE * seconds);
-    for kind in kinds {
-        eprintln!("on {kind}");
-        test(Rig::new(kind));
-    }
-}
-
-/// Each kind of file system.
-pub fn on_each_kind(seconds: u64, test: impl Fn(Rig)) {
-    on_kinds(&common::KINDS, seconds, test);
-}
-
-/// One kind is enough.
-pub fn on_xfs(seconds: u64, test: impl Fn(Rig)) {
-    on_kinds(&["xfs"], seconds, test);
 }
 
 /// The body of an event on names, for comparison.

@@ -9,9 +9,9 @@ use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::libc;
 
-use super::common::{self, LoopFs};
+use super::common::LoopFs;
 use super::names::{asked, line};
-use super::rig::{Deadline, Rig, Seen, names, on_kinds, serial};
+use super::rig::{Rig, Seen, alone, names, on_kinds};
 use super::user::{User, patterns};
 
 use EventType::{NoSpace, PostCreate};
@@ -122,11 +122,9 @@ fn a_write_without_room_is_held_and_done_again() {
 
 #[test]
 fn without_room_the_application_is_asked_first() {
-    if !common::is_root() {
+    let Some(_alone) = alone(90) else {
         return;
-    }
-    let _one = serial();
-    let _deadline = Deadline::new(90);
+    };
     let fs = LoopFs::with("ext4", &["-N", "64"]);
     let rig = Rig::with(fs, false);
     let mut user = User::new();

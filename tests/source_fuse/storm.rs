@@ -1,16 +1,12 @@
 //! Users against an endless loop of migrations and recalls, in both ways in which a file can be open: not one zero, no
 //! error. `DMAPI_STORM_SECONDS` makes it longer; docs/testing.md has the command, and the one that leaves out steps.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
-
-use dmapi::model::{Answer, DmError, FuseOptions, Handle};
-use dmapi::source::EventSource;
+use dmapi::model::FuseOptions;
 use dmapi::source::fuse::skip::Skip;
 
-use super::common::{self, LoopFs};
-use super::rig::{ALL, Deadline, Rig, lock, recall, region, serial};
+use super::common::LoopFs;
+use super::recaller::{Recaller, Rights, migrate_all_the_time};
+use super::rig::{Rig, alone};
 use super::user::User;
 
 const SIZE: usize = 128 * 1024;
@@ -30,83 +26,6 @@ struct Outcome {
     zeros: usize,
     wrong: usize,
     errors: Vec<i32>,
-}
-
-/// The right of each file: who migrates or recalls holds it meanwhile, as DMAPI wants.
-type Rights = Arc<Vec<(Handle, Mutex<()>)>>;
-
-fn right_of(rights: &Rights, file: Handle) -> MutexGuard<'_, ()> {
-    let found = rights.iter().find(|(of, _)| *of == file);
-    lock(&found.expect("a file of the storm").1)
-}
-
-/// An application that recalls whatever is asked for, until it is dropped.
-struct Recaller {
-    stop: Arc<AtomicBool>,
-    count: Arc<AtomicUsize>,
-    thread: Option<std::thread::JoinHandle<()>>,
-}
-
-impl Recaller {
-    fn new(rig: &Rig, rights: &Rights) -> Self {
-        let (stop, count) = (Arc::new(AtomicBool::new(false)), Arc::default());
-        let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&count));
-        let (source, sink) = (Arc::clone(&rig.source), Arc::clone(&rig.sink));
-        let (mount, rights) = (Arc::clone(&rig.mount), Arc::clone(rights));
-        let thread = std::thread::spawn(move || {
-            while !stopped.load(Ordering::Acquire) {
-                let Some(event) = sink.next_within(Duration::from_millis(20)) else {
-                    continue;
-                };
-                let Some(serial) = event.serial else { continue };
-                {
-                    let _right = right_of(&rights, event.file());
-                    recall(source.as_ref(), &mount, event.file());
-                }
-                source.intend(serial, Answer::Continue);
-                sink.forget(serial);
-                source.answer(serial, Answer::Continue);
-                AtomicUsize::fetch_add(&counted, 1, Ordering::AcqRel);
-            }
-        });
-        Self {
-            stop,
-            count,
-            thread: Some(thread),
-        }
-    }
-}
-
-impl Drop for Recaller {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-/// Migrates as often as it can until the time is over; returns how often it could.
-fn migrate_all_the_time(rig: &Rig, rights: &Rights, milliseconds: u64) -> usize {
-    let end = Instant::now() + Duration::from_millis(milliseconds);
-    let mut migrated = 0;
-    while Instant::now() < end {
-        for (file, _) in rights.iter() {
-            {
-                let _right = right_of(rights, *file);
-                let guarded = rig.source.set_regions(*file, &[region(0, 0, ALL)], false);
-                match guarded.and_then(|_| rig.punch(*file)) {
-                    Ok(()) => migrated += 1,
-                    // In use: whoever waits meanwhile recalls it; it is whole.
-                    Err(DmError::Busy) => {}
-                    Err(error) => panic!("migration: {error}"),
-                }
-            }
-            // Others may want the right.
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
-    migrated
 }
 
 /// How many mounts the users are spread over.
@@ -134,10 +53,7 @@ fn storm(cached: bool, through: Through, skip: Skip) -> Outcome {
         Through::Two => vec![rig.point.clone(), rig.add("", options(cached, through)).0],
     };
     let names = ["s0", "s1", "s2"];
-    let files = names
-        .iter()
-        .map(|name| (rig.file(name, SIZE), Mutex::new(())));
-    let rights: Rights = Arc::new(files.collect());
+    let rights = Rights::on(names.map(|name| rig.file(name, SIZE)));
     let recaller = Recaller::new(&rig, &rights);
     let ms = milliseconds();
     rig.source.leave_out(skip);
@@ -168,7 +84,7 @@ fn storm(cached: bool, through: Through, skip: Skip) -> Outcome {
             outcome.errors.push(done.errno);
         }
     }
-    outcome.recalled = recaller.count.load(Ordering::Acquire);
+    outcome.recalled = recaller.count();
     drop(users);
     drop(recaller);
     eprintln!("cached: {cached}, mounts: {through:?}, left out: {skip:?}: {outcome:?}");
@@ -177,11 +93,7 @@ fn storm(cached: bool, through: Through, skip: Skip) -> Outcome {
 
 /// Several storms; `None`: without root.
 fn one_after_another<T>(count: u64, run: impl FnOnce() -> T) -> Option<T> {
-    if !common::is_root() {
-        return None;
-    }
-    let _one = serial();
-    let _deadline = Deadline::new(count * (90 + milliseconds() / 1000));
+    let _alone = alone(count * (90 + milliseconds() / 1000))?;
     Some(run())
 }
 

@@ -53,6 +53,29 @@ impl Drop for Deadline {
     }
 }
 
+/// Limits are for an idle machine; a busy one is so much slower at most.
+const PATIENCE: u64 = 4;
+
+/// What a test holds that runs alone.
+#[derive(Debug)]
+pub struct Alone {
+    _deadline: Deadline,
+    _one: MutexGuard<'static, ()>,
+}
+
+/// A test on real file systems, which takes so long at most; `None`: without root it cannot do its work.
+#[track_caller]
+pub fn alone(seconds: u64) -> Option<Alone> {
+    if !super::common::is_root() {
+        return None;
+    }
+    let one = serial();
+    Some(Alone {
+        _deadline: Deadline::new(PATIENCE * seconds),
+        _one: one,
+    })
+}
+
 /// Polls until it is so.
 #[track_caller]
 pub fn eventually(what: &str, so: impl Fn() -> bool) {
