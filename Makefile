@@ -54,7 +54,7 @@ demo: build
 demo-contrast: deps
 	demo/contrast.sh
 
-# Readers over stubs while everything is killed: make storm STORM_FS=ext4 STORM_SECONDS=3600 [STORM_SOURCE=fuse]
+# Readers over stubs while everything is killed: make storm STORM_FS=ext4 STORM_SECONDS=3600 [STORM_SOURCE=fuse|shared]
 STORM_FS ?= xfs
 STORM_SECONDS ?= 1800
 storm: build

@@ -2,7 +2,7 @@
 # Readers over thousands of stubs, while the daemon's worker, the recall daemon and the migration are killed again and
 # again: no wrong byte, no error, nobody stuck. `make storm` runs all of it, `make test` a slice.
 # Usage: storm.sh [KIND] [SECONDS] [FILES] [READERS] [KILLS]
-# STORM_SOURCE=fuse: through a FUSE mount, else fanotify.
+# STORM_SOURCE=fuse: through a FUSE mount; shared: through two of them, each with half of the readers; else fanotify.
 #   KIND     file system: xfs, ext4, btrfs
 #   SECONDS  an upper limit; the kills that did not fit in are said
 #   KILLS    of the worker; each 10th also kills the recall daemon, each 15th the running hsm_migrate
@@ -87,7 +87,7 @@ recalls_grew() { [ "$(reads_done)" -gt "$1" ]; }
 begin_work storm
 require_programs
 source=${STORM_SOURCE:-fanotify}
-if [ "$source" = fuse ]; then
+if [ "$source" != fanotify ]; then
   fuse_can || skip "/dev/fuse cannot be opened"
 else
   kernel_can || skip "kernel $(uname -r) has no fanotify pre-content events"
@@ -96,14 +96,26 @@ command -v "mkfs.$kind" >/dev/null || skip "no mkfs.$kind"
 make_file_system "$kind" "$work/pool" 2G
 make_files
 start_service
-if [ "$source" = fuse ]; then
-  # In place of the file system: nobody gets past it.
-  owned_mounts+=("$work/pool")
-  manage=(dmctl mount --source fuse "$work/pool" "$work/pool")
-else
-  manage=(dmctl manage "$work/pool")
-fi
-"${manage[@]}" >"$work/manage.log" 2>&1 || fail "a managed file system" "$(cat "$work/manage.log")" "$work/dmapid.log"
+manage() {
+  "$@" >>"$work/manage.log" 2>&1 || fail "a managed file system" "$(cat "$work/manage.log")" "$work/dmapid.log"
+}
+pools=$work/pool
+case $source in
+  fanotify) manage dmctl manage "$work/pool" ;;
+  fuse)
+    # In place of the file system: nobody gets past it.
+    owned_mounts+=("$work/pool")
+    manage dmctl mount --source fuse "$work/pool" "$work/pool"
+    ;;
+  shared)
+    mkdir "$work/second"
+    pools=$work/pool:$work/second
+    owned_mounts+=("$work/second" "$work/pool")
+    manage dmctl mount --source fuse -o shared "$work/pool" "$work/second"
+    manage dmctl mount --source fuse -o shared "$work/pool" "$work/pool"
+    ;;
+  *) fail "STORM_SOURCE=fanotify, fuse or shared" "$source" "none" ;;
+esac
 start_daemon
 wait_for 60 grep -q serving "$work/recalld.log" || fail "a serving recall daemon" "$(tail -3 "$work/recalld.log")" "$work/recalld.log"
 all_stubs() {
@@ -112,7 +124,7 @@ all_stubs() {
 wait_for 300 all_stubs || fail "$files stubs" "$(tail -3 "$work/first.log")" "$work/first.log"
 
 # Niced: reading what is here needs no help, and must not keep the migration from making stubs.
-nice -n 19 "$STORM_READER" "$work/pool" "$work/reference" "$readers" 0 >"$work/readers.log" 2>"$work/readers.err" &
+nice -n 19 "$STORM_READER" "$pools" "$work/reference" "$readers" 0 >"$work/readers.log" 2>"$work/readers.err" &
 reader_pid=$!
 own "$reader_pid"
 migrate_for_ever &
@@ -141,7 +153,7 @@ took_ms=$(($(now_ms) - started_ms))
 [ "$status" -eq 0 ] || fail "0 wrong bytes, 0 errors" "$result; $(head -3 "$work/readers.err")" "$work/dmapid.log"
 
 # Everything is still there: without kills now.
-"$STORM_READER" "$work/pool" "$work/reference" 2 1 >"$work/last.log" 2>&1 || fail "all files right at the end" "$(cat "$work/last.log")" "$work/recalld.log"
+"$STORM_READER" "$pools" "$work/reference" 2 1 >"$work/last.log" 2>&1 || fail "all files right at the end" "$(cat "$work/last.log")" "$work/recalld.log"
 say "storm $kind $source: $files stubs, $readers readers, $worker_kills kills of the worker, $recalld_kills of the recall daemon, $migrate_kills of the migration in $(seconds $took_ms) s"
 say "storm $kind $source: $result; $(reads_done) recalls, nobody stuck"
 [ "$count_kills" -ge "$kills" ] || say "storm $kind $source: the $seconds s were over after $count_kills of $kills kills"

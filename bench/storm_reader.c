@@ -1,7 +1,7 @@
 /*
- * Purpose: users of a migrated tree. READERS processes read every file of POOL, each in its own order, over and
+ * Purpose: users of a migrated tree. READERS processes read every file of a POOL, each in its own order, over and
  *          over, and compare each byte with the same name in REFERENCE, until SIGTERM or ROUNDS rounds are done.
- * Usage:   storm_reader POOL REFERENCE READERS ROUNDS    (ROUNDS 0: until SIGTERM)
+ * Usage:   storm_reader POOL[:POOL] REFERENCE READERS ROUNDS    (several: in turn; ROUNDS 0: until SIGTERM)
  * Prints:  reads 48000 bytes 786432000 wrong 0 errors 0 longest_ms 812        status 1 if anything was wrong
  */
 #include <dirent.h>
@@ -22,6 +22,7 @@
 
 #define FILES_MAX 100000
 #define FILE_BYTES_MAX (1 << 20)
+#define POOLS_MAX 4
 
 struct totals {
     atomic_ulong reads, bytes, wrong_bytes, zero_bytes, errors, longest_ms;
@@ -31,6 +32,8 @@ struct totals {
 static struct totals *totals;
 static char *names[FILES_MAX];
 static unsigned names_found;
+static int pools[POOLS_MAX];
+static unsigned pools_found;
 static int pool, reference;
 
 static unsigned long now_ms(void)
@@ -50,6 +53,16 @@ static void list_names(const char *path)
         if (entry->d_name[0] != '.' && (names[names_found] = strdup(entry->d_name)) != NULL)
             names_found++;
     closedir(directory);
+}
+
+static void open_pools(char *paths)
+{
+    for (char *path = strtok(paths, ":"); path != NULL; path = strtok(NULL, ":")) {
+        int found = open(path, O_RDONLY | O_DIRECTORY);
+        if (found < 0 || pools_found == POOLS_MAX)
+            exit(2);
+        pools[pools_found++] = found;
+    }
 }
 
 /* The whole file into `bytes`; its length, or -1. */
@@ -131,10 +144,10 @@ int main(int argc, char **argv)
     if (argc != 5)
         return 2;
     totals = mmap(NULL, sizeof *totals, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    pool = open(argv[1], O_RDONLY | O_DIRECTORY);
+    open_pools(argv[1]);
     reference = open(argv[2], O_RDONLY | O_DIRECTORY);
     unsigned readers = (unsigned)atoi(argv[3]);
-    if (totals == MAP_FAILED || pool < 0 || reference < 0)
+    if (totals == MAP_FAILED || pools_found == 0 || reference < 0)
         return 2;
     list_names(argv[2]);
     if (names_found == 0)
@@ -143,6 +156,7 @@ int main(int argc, char **argv)
         pid_t pid = fork();
         if (pid < 0)
             return 2;
+        pool = pools[i % pools_found];
         if (pid == 0)
             reader(i + 1, strtoul(argv[4], NULL, 10));
     }
