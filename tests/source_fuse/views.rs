@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use dmapi::model::{Answer, DmError, EventType, FuseOptions, Handle};
 use dmapi::source::EventSource;
+use dmapi::source::arena::Role;
 use dmapi::source::fuse::skip::Skip;
 use dmapi::sys::fsmount;
 use nix::libc;
@@ -342,7 +343,11 @@ fn one_goes_and_the_other_stays() {
         fsmount::unmount(&text(&rig.point), false, false).expect("unmounted");
         eventually("it is told of", || rig.sink.views_gone() == [first]);
         assert!(rig.sink.unmounted().is_empty());
-        assert_eq!(rig.source.views(rig.mount.fs).len(), 1);
+        eventually("nothing of it is kept", || {
+            assert_eq!(rig.source.views(rig.mount.fs).len(), 1);
+            let kept = rig.arena.kept();
+            kept.iter().filter(|one| one.role == Role::FUSE).count() == 1
+        });
         let fd = user.open(&pair.join("f"), "RDONLY");
         user.tell(&format!("pread {fd} 0 100"));
         rig.serve(EventType::Read, (0, 100));

@@ -93,10 +93,16 @@ impl Fuse {
     }
 
     fn all(&self) -> Vec<Arc<Connection>> {
-        let connections = self.connections.read();
-        let connections = connections.unwrap_or_else(PoisonError::into_inner);
-        let each = connections.iter();
-        each.filter(|one| !one.is_over()).cloned().collect()
+        let all = {
+            let connections = self.connections.read();
+            connections.unwrap_or_else(PoisonError::into_inner).clone()
+        };
+        if !all.iter().any(|one| one.is_over()) {
+            return all;
+        }
+        // One of several mounts went by itself: what it holds is freed with it.
+        self.end(|_| false);
+        all.into_iter().filter(|one| !one.is_over()).collect()
     }
 
     /// All mounts of a file system, the oldest first.
