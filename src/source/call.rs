@@ -14,7 +14,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Read;
 use std::time::{Duration, Instant};
 
-pub use self::ending::{is_ending, is_interrupted};
+pub use self::ending::{Wait, is_ending, wait_of};
 pub use self::operation::{is_nonblocking, open_operation, operation};
 use crate::sys::clock;
 

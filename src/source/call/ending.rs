@@ -2,14 +2,31 @@
 
 use super::first_page;
 
-/// Is the thread on its way out, or has it a signal that will end it?
-pub fn is_ending(tid: u32) -> bool {
-    first_page(&format!("/proc/{tid}/status")).is_none_or(|status| ends(&status))
+/// What becomes of the wait of a thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Nothing.
+    GoesOn,
+    /// The thread has a signal that it handles, of those by which people and timers end a wait.
+    IsInterrupted,
+    /// The thread is on its way out, or has a signal that will end it.
+    Ends,
 }
 
-/// Has the thread a signal that it handles, of those by which people and timers end a wait?
-pub fn is_interrupted(tid: u32) -> bool {
-    first_page(&format!("/proc/{tid}/status")).is_some_and(|status| interrupts(&status))
+/// See [`Wait`].
+pub fn wait_of(tid: u32) -> Wait {
+    match first_page(&format!("/proc/{tid}/status")) {
+        Some(status) if !ends(&status) => match interrupts(&status) {
+            true => Wait::IsInterrupted,
+            false => Wait::GoesOn,
+        },
+        _ => Wait::Ends,
+    }
+}
+
+/// Does the wait of a thread end by its death?
+pub fn is_ending(tid: u32) -> bool {
+    wait_of(tid) == Wait::Ends
 }
 
 const fn set_of(signals: &[libc::c_int]) -> u64 {

@@ -1,5 +1,7 @@
 //! Requests that wait for the answer to an event.
 
+mod callers;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -10,8 +12,7 @@ use super::table::Pending;
 use super::wire::Op;
 use crate::model::ids::Serial;
 use crate::model::{Answer, EventBody, EventType, NamespaceBody};
-use crate::source::call::{self, FileId};
-use crate::source::judge::Access;
+use crate::source::call;
 use crate::sys::clock::realtime_ms;
 
 /// What waits, by serial and by the kernel's number.
@@ -53,10 +54,7 @@ impl Held {
     }
 
     fn take(&self, serial: Serial) -> Option<Task<'static>> {
-        let mut lists = self.lock();
-        let task = lists.tasks.remove(&serial)?;
-        lists.serials.remove(&task.request.unique);
-        Some(task)
+        self.take_if(serial, |_| true)
     }
 
     fn take_if(&self, serial: Serial, so: impl FnOnce(&Task<'_>) -> bool) -> Option<Task<'static>> {
@@ -69,16 +67,6 @@ impl Held {
         Some(task)
     }
 
-    /// Serial and thread of a request that waits.
-    fn find(&self, unique: u64) -> Option<(Serial, u32)> {
-        let lists = self.lock();
-        let serial = *lists.serials.get(&unique)?;
-        if lists.fresh.contains(&serial) {
-            return None;
-        }
-        Some((serial, lists.tasks.get(&serial)?.request.pid))
-    }
-
     /// These rows are of an earlier worker.
     pub fn note_left(&self, rows: impl Iterator<Item = usize>) {
         self.lock().left.extend(rows);
@@ -88,70 +76,6 @@ impl Held {
     fn take_left(&self, row: usize) -> bool {
         self.lock().left.remove(&row)
     }
-
-    fn left(&self) -> Vec<usize> {
-        self.lock().left.iter().copied().collect()
-    }
-
-    /// What waits, with its thread.
-    fn threads(&self) -> Vec<(Serial, u32)> {
-        let lists = self.lock();
-        let each = lists.tasks.iter();
-        each.filter(|(serial, _)| !lists.fresh.contains(serial))
-            .map(|(serial, task)| (*serial, task.request.pid))
-            .collect()
-    }
-
-    fn calls_of(&self, serial: Serial) -> Option<Calls> {
-        let lists = self.lock();
-        let request = &lists.tasks.get(&serial)?.request;
-        Some(match request.op {
-            Op::Read { .. } => Calls::IfItReads(request.node),
-            Op::Write {
-                from_cache: true, ..
-            } => Calls::Never,
-            _ => Calls::Always,
-        })
-    }
-
-    /// Those whose thread is on its way out, or, of readers, does something else by now.
-    pub fn left_alone(&self) -> Vec<Serial> {
-        let waiting: Vec<(Serial, u32, Option<u64>)> = {
-            let lists = self.lock();
-            let each = lists.tasks.iter();
-            let each = each.filter(|(serial, _)| !lists.fresh.contains(serial));
-            each.map(|(serial, task)| {
-                // Readahead: the kernel lets the thread go without a word. Direct reads may be asynchronous: the
-                // thread goes on, and waits for them elsewhere.
-                let is_ahead = match task.request.op {
-                    Op::Read { flags, .. } => flags & libc::O_DIRECT as u32 == 0,
-                    _ => false,
-                };
-                (
-                    *serial,
-                    task.request.pid,
-                    is_ahead.then_some(task.call.hash),
-                )
-            })
-            .collect()
-        };
-        let each = waiting.into_iter();
-        each.filter(|(_, thread, call)| {
-            let goes_on = call.is_some_and(|call| !call::still_waits(*thread, call));
-            *thread != 0 && (goes_on || call::is_ending(*thread))
-        })
-        .map(|(serial, ..)| serial)
-        .collect()
-    }
-}
-
-/// Does a request come from a system call, which can fail with EINTR?
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Calls {
-    Always,
-    /// If its thread reads this node; else it is a page fault.
-    IfItReads(u64),
-    Never,
 }
 
 impl Connection {
@@ -273,76 +197,6 @@ impl Connection {
         self.note_held(&task, -1);
         self.finish_all(task, libc::EAGAIN);
         true
-    }
-
-    /// A signal came for the caller of a request. `false`: it is not waiting (yet).
-    pub(super) fn interrupted(&self, unique: u64) -> bool {
-        let Some((serial, thread)) = self.held.find(unique) else {
-            return false;
-        };
-        if thread == 0 || call::is_ending(thread) || self.may_interrupt(serial, thread) {
-            self.end_held(serial, libc::EINTR);
-        }
-        true
-    }
-
-    /// Has the caller of a request that waits a signal to handle, and will it see EINTR? A page fault would become a
-    /// SIGBUS, and another signal than one that says "do not wait" an error that nobody expects of a file.
-    fn may_interrupt(&self, serial: Serial, thread: u32) -> bool {
-        if !call::is_interrupted(thread) {
-            return false;
-        }
-        match self.held.calls_of(serial) {
-            Some(Calls::Always) => true,
-            Some(Calls::IfItReads(node)) => self.reads_by_call(node, thread),
-            Some(Calls::Never) | None => false,
-        }
-    }
-
-    fn reads_by_call(&self, node: u64, thread: u32) -> bool {
-        let Some(node) = self.nodes.get(node) else {
-            return false;
-        };
-        let file = FileId {
-            device: self.device,
-            inode: node.inode(),
-            size: 0,
-        };
-        call::operation(thread, call::call_now(thread), file, (0, 0))
-            .is_some_and(|operation| operation.access == Access::Read)
-    }
-
-    /// Ends what nobody waits for any more. (The kernel tells of the first signal of a request only.)
-    pub(super) fn end_left_alone(&self) {
-        for serial in self.held.left_alone() {
-            if self.end_held(serial, libc::EINTR) {
-                tracing::info!(serial = serial.0, "a waiting process was killed");
-            }
-        }
-        self.end_lost();
-        for (serial, thread) in self.held.threads() {
-            if self.may_interrupt(serial, thread) {
-                self.end_held(serial, libc::EINTR);
-            }
-        }
-    }
-
-    /// A process that is killed just when the kernel is about to send its request again takes that with it: it never
-    /// comes.
-    fn end_lost(&self) {
-        for row in self.held.left() {
-            let Some(pending) = self.table.request(row) else {
-                continue;
-            };
-            let is_lost = pending.pid != 0 && call::is_ending(pending.pid);
-            if is_lost && self.held.take_left(row) {
-                self.table.remove_request(row);
-                if let Some(serial) = pending.serial {
-                    tracing::info!(serial = serial.0, "a waiting process was killed");
-                    self.sink().withdraw(serial);
-                }
-            }
-        }
     }
 
     /// Ends a request that waits: nobody is there any more to have the answer.
