@@ -14,6 +14,7 @@ mod direct;
 mod dirs;
 mod fio;
 mod names;
+mod objects;
 mod orders;
 #[path = "../source/recaller.rs"]
 mod recaller;
