@@ -2,8 +2,12 @@
 
 mod support;
 
+use std::panic::catch_unwind;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use dmapi::model::{Answer, DmError, EventBody};
 use dmapi::proto::{Back, Call, Reply, Request};
+use dmapi::sys::process;
 use nix::sys::signal::Signal;
 use support::{Client, Daemon, get, is_dead, kill, until};
 
@@ -253,6 +257,34 @@ fn an_upgrade_keeps_everything() {
     client.send_async(session, b"after");
     let events = waits.join().expect("the waiter ends");
     assert!(matches!(events, Some(Ok(Reply::Events(events))) if events.len() == 1));
+}
+
+#[test]
+fn what_a_worker_tells_while_it_is_replaced_ends_nobody() {
+    let mut daemon = Daemon::start();
+    let before = daemon.status();
+    let upgraded = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // As workers do whenever there is something to look at; one is on its way at each moment of the upgrade.
+        scope.spawn(|| {
+            while !upgraded.load(Ordering::Acquire) {
+                let _ = process::signal(before.supervisor_pid, Signal::SIGUSR1);
+                std::thread::yield_now();
+            }
+        });
+        let asked = daemon.client().ask(Request::Upgrade);
+        let next = catch_unwind(|| {
+            until("the next worker", || {
+                let now = Client::try_new(&daemon.socket())?.status();
+                (now.worker_pid != before.worker_pid).then_some(now)
+            })
+        });
+        upgraded.store(true, Ordering::Release);
+        assert_eq!(asked, Ok(Reply::Nothing));
+        let next = next.expect("a worker");
+        assert_eq!(next.supervisor_pid, before.supervisor_pid);
+    });
+    assert_eq!(daemon.child.try_wait().expect("it is ours"), None);
 }
 
 #[test]

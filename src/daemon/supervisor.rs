@@ -119,8 +119,7 @@ struct Supervisor {
 /// Runs the daemon in this process until it is stopped.
 pub fn run(settings: Settings, resume: Option<&str>) -> Result<(), String> {
     let image = Image::of_this_process()?;
-    process::reset_signals(&SIGNALS).map_err(|error| format!("signals: {error}"))?;
-    process::block_signals(&SIGNALS).map_err(|error| format!("signals: {error}"))?;
+    process::take_signals(&SIGNALS).map_err(|error| format!("signals: {error}"))?;
     process::set_name(c"dmapid");
     process::raise_fd_limit();
     process::spare_from_oom();

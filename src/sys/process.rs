@@ -161,16 +161,14 @@ fn close_range(first: u32, last: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// Blocks signals for this thread and those that it starts, so that [`wait_signal`] gets them.
-pub fn block_signals(signals: &[Signal]) -> io::Result<()> {
+/// Makes signals ready for [`wait_signal`], and undoes what an exec has handed down: of this thread and those that it
+/// starts these are blocked and no others, and none is ignored. One that came over the exec, or comes meanwhile, is kept:
+/// they are blocked before they have their default action, which is death.
+pub fn take_signals(signals: &[Signal]) -> io::Result<()> {
     let set: SigSet = signals.iter().copied().collect();
-    Ok(set.thread_block()?)
-}
-
-/// Gives signals their default action and unblocks all: what an exec has handed down is undone.
-pub fn reset_signals(signals: &[Signal]) -> io::Result<()> {
+    set.thread_block()?;
     act(signals, SigHandler::SigDfl)?;
-    Ok(SigSet::empty().thread_set_mask()?)
+    Ok(set.thread_set_mask()?)
 }
 
 /// Ignores signals from now on.
