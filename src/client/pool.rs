@@ -134,8 +134,8 @@ impl Way for Pool {
         socket.close();
     }
 
-    fn patience_ms(&self, sent: bool) -> u64 {
-        let known = sent || self.served.load(Ordering::Relaxed) || autostart::is_asked();
+    fn patience_ms(&self, known: bool) -> u64 {
+        let known = known || self.served.load(Ordering::Relaxed) || autostart::is_asked();
         match place::wait_ms_asked() {
             Some(asked_ms) => asked_ms,
             None if known => place::wait_ms(),

@@ -25,8 +25,8 @@ pub(super) trait Way {
     fn connect(&self) -> io::Result<Socket>;
     /// The slot is done with this one.
     fn close(&self, socket: Socket);
-    /// How long to try while nobody serves, for a request that no worker has seen yet (`sent` false) or one has.
-    fn patience_ms(&self, sent: bool) -> u64;
+    /// How long to try while nobody serves; `known`: some worker was there for this request.
+    fn patience_ms(&self, known: bool) -> u64;
     /// A worker welcomed us.
     fn served(&self);
     /// Is this a child that a signal handler made in the middle of the parent's call?
@@ -57,6 +57,8 @@ struct Errand<'a> {
     sent: bool,
     /// A signal came.
     given_up: bool,
+    /// A worker took a connection for it and died over it: there is somebody to wait for.
+    met: bool,
     /// When patience with missing workers began.
     alone_since_ms: Option<u64>,
 }
@@ -88,6 +90,7 @@ impl Slot {
             beside,
             sent: false,
             given_up: false,
+            met: false,
             alone_since_ms: None,
         };
         loop {
@@ -250,11 +253,14 @@ impl Slot {
             version: proto::VERSION,
             client: self.client,
         };
-        self.say(&hello, &[]).map_err(|_| DmError::NoService)?;
+        let said = self.say(&hello, &[]);
+        errand.met |= said.is_err();
+        said.map_err(|_| DmError::NoService)?;
         loop {
             // A listener whose worker is being replaced takes connections but does not answer yet.
             let left_ms = errand.patience_left_ms(way).max(GREETING_MS_MIN);
             let next = self.next(quiet, Some(left_ms));
+            errand.met |= next.is_err();
             match next.map_err(|Lost| DmError::NoService)? {
                 Next::Signal => errand.note(Woken::Signal)?,
                 Next::Timeout => return Err(DmError::NoService),
@@ -310,7 +316,7 @@ impl Errand<'_> {
     fn patience_left_ms(&mut self, way: &dyn Way) -> u64 {
         let now_ms = clock::boottime_ms();
         let since_ms = *self.alone_since_ms.get_or_insert(now_ms);
-        way.patience_ms(self.sent)
+        way.patience_ms(self.sent || self.met)
             .saturating_sub(now_ms.saturating_sub(since_ms))
     }
 

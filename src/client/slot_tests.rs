@@ -26,6 +26,10 @@ struct Workers {
     scripts: Mutex<VecDeque<Script>>,
     running: Mutex<Vec<JoinHandle<()>>>,
     patience_ms: u64,
+    /// While no worker is known.
+    stranger_patience_ms: Option<u64>,
+    /// So many workers die before they have heard the greeting.
+    deaf: Mutex<usize>,
 }
 
 impl Workers {
@@ -51,6 +55,12 @@ impl Workers {
 
 impl Way for Workers {
     fn connect(&self) -> io::Result<Socket> {
+        let mut deaf = self.deaf.lock().expect("deaf");
+        if *deaf > 0 {
+            *deaf -= 1;
+            let (ours, _) = socket::pair()?;
+            return Socket::adopt(ours);
+        }
         let script = self.scripts.lock().expect("scripts").pop_front();
         let script = script.ok_or(io::ErrorKind::NotFound)?;
         let (ours, theirs) = socket::pair()?;
@@ -68,8 +78,11 @@ impl Way for Workers {
     fn close(&self, socket: Socket) {
         socket.close();
     }
-    fn patience_ms(&self, _sent: bool) -> u64 {
-        self.patience_ms
+    fn patience_ms(&self, known: bool) -> u64 {
+        match self.stranger_patience_ms {
+            Some(patience_ms) if !known => patience_ms,
+            _ => self.patience_ms,
+        }
     }
     fn served(&self) {}
     fn is_forked(&self) -> bool {
@@ -198,6 +211,31 @@ fn without_a_next_worker_the_call_ends() {
     });
     let mut slot = Slot::new(ClientId(1));
     assert_eq!(ask(&mut slot, &workers, &QUESTION), Err(DmError::NoService));
+    end(slot, workers);
+}
+
+#[test]
+fn a_worker_that_dies_over_the_greeting_tells_that_there_is_a_service() {
+    let nobody = Workers {
+        stranger_patience_ms: Some(0),
+        ..workers()
+    };
+    let mut slot = Slot::new(ClientId(1));
+    assert_eq!(ask(&mut slot, &nobody, &QUESTION), Err(DmError::NoService));
+    end(slot, nobody);
+    let workers = Workers {
+        stranger_patience_ms: Some(0),
+        deaf: Mutex::new(2),
+        ..workers()
+    }
+    .then(|worker| {
+        let (number, again, _) = worker.request();
+        assert!(!again);
+        worker.done(number, answer());
+        worker.until_the_end();
+    });
+    let mut slot = Slot::new(ClientId(1));
+    assert_eq!(ask(&mut slot, &workers, &QUESTION), answer());
     end(slot, workers);
 }
 
