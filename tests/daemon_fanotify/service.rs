@@ -36,10 +36,14 @@ pub struct Service {
     pub users: PathBuf,
 }
 
+/// How long a program waits for the next worker, also one that begins while there is none and the disk is slow.
+pub const PATIENCE_MS: &str = "60000";
+
 pub fn dmctl(daemon: &Daemon, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_dmctl"))
         .args(arguments)
         .env("DMAPI_SOCKET", daemon.socket())
+        .env("DMAPI_WAIT_MS", PATIENCE_MS)
         .output()
         .expect("dmctl runs")
 }

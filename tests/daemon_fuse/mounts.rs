@@ -11,7 +11,7 @@ use dmapi::sys::mountinfo;
 
 use crate::common::{self, Deadline, LoopFs};
 use crate::deaths::fuse_mounts;
-use crate::service::{Service, dmctl, good, serial, text};
+use crate::service::{PATIENCE_MS, Service, dmctl, good, serial, text};
 use crate::support::{Client, Daemon, until};
 
 const EVERYTHING: EventSet = EventSet((1 << 23) - 1);
@@ -22,7 +22,8 @@ pub fn run(daemon: &Daemon, name: &str, arguments: &[&str]) -> JoinHandle<Output
     command
         .arg0(name)
         .args(arguments)
-        .env("DMAPI_SOCKET", daemon.socket());
+        .env("DMAPI_SOCKET", daemon.socket())
+        .env("DMAPI_WAIT_MS", PATIENCE_MS);
     std::thread::spawn(move || command.output().expect("dmctl runs"))
 }
 

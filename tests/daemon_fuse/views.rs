@@ -11,7 +11,7 @@ use dmapi::proto::{FsEntry, Reply, Request};
 use crate::common::{self, Deadline};
 use crate::deaths::{fuse_mounts, start_again};
 use crate::mounts::{Handler, is_mounted, place, run};
-use crate::service::{BYTES, Reader, Service, content, dmctl, good, serial, text};
+use crate::service::{BYTES, PATIENCE_MS, Reader, Service, content, dmctl, good, serial, text};
 use crate::support::{Client, Daemon, until};
 
 fn mount(daemon: &Daemon, options: &str, backing: &Path, path: &Path) -> Output {
@@ -99,6 +99,7 @@ fn handles(daemon: &Daemon, paths: &[PathBuf]) -> Vec<String> {
         .args(["--ignored", "--exact", "views::tell_handles", "--nocapture"])
         .env(PATHS, joined)
         .env("DMAPI_SOCKET", daemon.socket())
+        .env("DMAPI_WAIT_MS", PATIENCE_MS)
         .output()
         .expect("it runs");
     good(&output);
@@ -379,6 +380,40 @@ fn readers_in_each_mount_wait_over_the_death_of_the_worker() {
     for (reader, event) in readers {
         shared.service.recall(&event);
         reader.read_everything();
+    }
+    Reader::start(&users.join("one/file")).read_everything();
+    shared.end();
+}
+
+#[test]
+fn mounts_come_and_go_while_workers_die() {
+    let _one = serial();
+    let _deadline = Deadline::new("mounts_come_and_go_while_workers_die", 240);
+    let Some(mut shared) = Shared::new("shared") else {
+        return;
+    };
+    let one = shared.add("shared", "one");
+    let users = shared.service.users.clone();
+    shared.service.file("one/file");
+    let point = users.with_file_name("comes-and-goes");
+    std::fs::create_dir(&point).expect("a mount point");
+    let backing = shared.service.fs.join("one");
+    let (backing, shown) = (text(&backing), text(&point));
+    let mount = ["mount", "--source", "fuse", "-o", "shared", backing, shown];
+    // Not more often: the daemon waits longer and longer before the next worker of many that die young.
+    for _ in 0..4 {
+        let daemon = &shared.service.daemon;
+        let mounting = run(daemon, "dmctl", &mount);
+        daemon.kill_worker();
+        good(&mounting.join().expect("dmctl ends"));
+        Reader::start(&point.join("file")).read_everything();
+        assert_eq!(shared.paths(), [users.clone(), one.clone(), point.clone()]);
+        let daemon = &shared.service.daemon;
+        let unmounting = run(daemon, "dmctl", &["umount", shown]);
+        daemon.kill_worker();
+        good(&unmounting.join().expect("dmctl ends"));
+        assert!(!is_mounted(&point));
+        assert_eq!(shared.paths(), [users.clone(), one.clone()]);
     }
     Reader::start(&users.join("one/file")).read_everything();
     shared.end();
