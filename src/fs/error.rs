@@ -29,6 +29,8 @@ pub enum FsError {
     },
     /// Another directory of the file system is served, and objects are found from that.
     OtherRoot,
+    /// A file system that is served has the same id, and is another one.
+    SameId,
     /// A call failed.
     Os {
         /// The call.
@@ -74,6 +76,11 @@ impl std::fmt::Display for FsError {
                 "another directory of the file system is served, and the kernel opens its objects by name only: a further \
                  mount must show the same directory"
             ),
+            Self::SameId => write!(
+                f,
+                "another file system with the same UUID is served, so that their handles would be the same: give one of \
+                 them another while it is not mounted (tune2fs -U random, xfs_admin -U generate, btrfstune -u)"
+            ),
             Self::Os { what, errno } => {
                 let error = std::io::Error::from_raw_os_error(*errno);
                 write!(f, "{what} on the file system's root failed: {error}")
@@ -91,6 +98,7 @@ impl From<FsError> for DmError {
             | FsError::NoUuid { .. }
             | FsError::NoId { .. }
             | FsError::OtherRoot
+            | FsError::SameId
             | FsError::NoHandles { .. } => Self::NotSupported,
             FsError::Os { errno, .. } => Self::from_errno(errno),
         }

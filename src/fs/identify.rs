@@ -162,9 +162,15 @@ pub fn identify(dir: BorrowedFd<'_>) -> Result<Identity, FsError> {
 
 /// Identifies a file system that the fanotify source is to serve: xfs, ext4 or btrfs.
 pub fn identify_for_fanotify(dir: BorrowedFd<'_>) -> Result<Identity, FsError> {
-    let magic = volume::statfs(dir).map_err(os("statfs"))?.magic;
+    let statfs = volume::statfs(dir).map_err(os("statfs"))?;
+    let magic = statfs.magic;
     if !kind_of(magic).has_content_events() {
         return Err(FsError::Unsupported { magic });
+    }
+    // ext4 with a UUID of zeros. The kernel watches none that it could not name in its events.
+    if statfs.fsid == [0; 8] {
+        let errno = libc::ENODATA;
+        return Err(FsError::NoUuid { errno });
     }
     identify(dir)
 }

@@ -169,6 +169,9 @@ impl Mount {
     /// by names, or is found by a walk, both must have the same root.
     pub fn serving_beside(root: OwnedFd, other: &Self) -> Result<Self, FsError> {
         let mut mount = identify::mount(root)?;
+        if mount.device != other.device {
+            return Err(FsError::SameId);
+        }
         if other.known.is_some() && mount.root_object != other.root_object {
             return Err(FsError::OtherRoot);
         }

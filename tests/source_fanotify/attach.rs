@@ -4,10 +4,13 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use dmapi::model::{Answer, EventType};
+use dmapi::fs::FsError;
+use dmapi::fs::identify::identify_for_fanotify;
+use dmapi::model::{Answer, DmError, EventType};
 use dmapi::source::EventSource;
 use dmapi::source::fanotify::{Config, Scope};
 use dmapi::sys::fsmount::{self, Context};
+use nix::libc;
 
 use super::common::{self, LoopFs};
 use super::rig::{ALL, Rig, alone, eventually, on_each_kind, region};
@@ -180,4 +183,31 @@ fn a_nested_subvolume_is_served_for_itself() {
         let gone = rig.sink.unmounted();
         gone.len() == 2 && gone.contains(&top) && gone.contains(&fs)
     });
+}
+
+#[test]
+fn a_file_system_without_a_uuid_of_its_own_is_refused() {
+    let Some(_alone) = alone(60) else {
+        return;
+    };
+    // As a copy of an image has it.
+    let same = ["-U", "7d1a6b52-0f3c-4f0e-9a55-0c1d2e3f4a5b"];
+    let fs = LoopFs::with("ext4", &same);
+    let root = root_of(&fs);
+    let rig = Rig::with(fs, root, Config::default());
+    let other = LoopFs::with("ext4", &same);
+    let refused = rig.source.attach(root_of(&other).into());
+    assert_eq!(refused.err(), Some(DmError::NotSupported));
+    // It is not watched either: nobody would answer.
+    std::fs::write(other.join("f"), b"free").expect("written");
+    assert_eq!(std::fs::read(other.join("f")).expect("read"), b"free");
+    // Zeros are none, and the kernel would not watch it.
+    let none = LoopFs::with("ext4", &["-U", "00000000-0000-0000-0000-000000000000"]);
+    let errno = libc::ENODATA;
+    assert_eq!(
+        identify_for_fanotify(root_of(&none).as_fd()),
+        Err(FsError::NoUuid { errno })
+    );
+    let again = rig.source.attach(root_of(&rig.fs).into());
+    assert_eq!(again.expect("the same one").fs, rig.mount.fs);
 }

@@ -55,6 +55,22 @@ fn map(user: &mut User, fd: i64, protection: i32) -> i64 {
 }
 
 #[test]
+fn another_file_system_with_the_same_uuid_is_no_further_mount() {
+    if !common::is_root() {
+        return;
+    }
+    let _one = serial();
+    let _deadline = Deadline::new(60);
+    let same = ["-U", "7d1a6b52-0f3c-4f0e-9a55-0c1d2e3f4a5c"];
+    let options = FuseOptions::default().with(FuseOptions::SHARED);
+    let rig = Rig::chosen(LoopFs::with("ext4", &same), options);
+    let other = LoopFs::with("ext4", &same);
+    let point = other.path().with_file_name("fuse");
+    let refused = serve(&rig.source, &other.path(), &point, options);
+    assert_eq!(refused.err(), Some(DmError::NotSupported));
+}
+
+#[test]
 fn a_stub_is_one_through_each_mount() {
     on_pair(FuseOptions::default(), |pair| {
         let rig = &pair.rig;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::lists::MARKS_CLEARED;
 use super::{Fanotify, Scope, Served};
-use crate::fs::{FsKind, Mount, identify};
+use crate::fs::{FsError, FsKind, Mount, identify};
 use crate::model::DmError;
 use crate::model::handle::FsId;
 use crate::source::arena::{Kept, Role};
@@ -53,8 +53,16 @@ impl Fanotify {
             tracing::error!(%error, "the file system cannot be served");
             DmError::from(error)
         })?;
+        let served = self.served(identity.fs);
+        if let Some(other) = &served
+            && other.mount.device != identity.device
+        {
+            let error = FsError::SameId;
+            tracing::error!(%error, "the file system cannot be served");
+            return Err(error.into());
+        }
         self.watch(&dir)?;
-        if let Some(served) = self.served(identity.fs) {
+        if let Some(served) = served {
             look_for_users(&served);
             return Ok(Arc::clone(&served.mount));
         }
