@@ -25,9 +25,9 @@ impl Notify {
         self.address.is_some()
     }
 
-    /// Tells a state, as sd_notify(3) does.
-    pub fn tell(&self, state: &str) {
-        self.send(state, &[]);
+    /// Tells a state, as sd_notify(3) does. `false`: it was not taken.
+    pub fn tell(&self, state: &str) -> bool {
+        self.send(state, &[])
     }
 
     /// Puts a descriptor into the store. It comes back under this name at the next start.
@@ -36,9 +36,9 @@ impl Notify {
         self.send(&format!("FDSTORE=1\nFDNAME={name}\nFDPOLL=0"), &[fd])
     }
 
-    /// Takes a descriptor out of the store.
-    pub fn forget(&self, name: &str) {
-        self.send(&format!("FDSTOREREMOVE=1\nFDNAME={name}"), &[]);
+    /// Takes a descriptor out of the store. `false`: it was not told.
+    pub fn forget(&self, name: &str) -> bool {
+        self.send(&format!("FDSTOREREMOVE=1\nFDNAME={name}"), &[])
     }
 
     fn send(&self, state: &str, fds: &[BorrowedFd<'_>]) -> bool {
@@ -47,6 +47,8 @@ impl Notify {
         };
         match socket::send_datagram(address, state.as_bytes(), fds) {
             Ok(()) => true,
+            // It has much to do; it is told again.
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => false,
             Err(error) => {
                 tracing::warn!(%error, address, "the service manager could not be told");
                 false

@@ -111,6 +111,8 @@ struct Supervisor {
     inheritance: Arc<Inheritance>,
     image: Arc<Image>,
     notify: Notify,
+    /// The service manager had no time for some of it.
+    owes: bool,
     told_ready: bool,
     stored: BTreeMap<String, RawFd>,
     deaths_in_a_row: u32,
@@ -136,6 +138,7 @@ pub fn run(settings: Settings, resume: Option<&str>) -> Result<(), String> {
         inheritance: Arc::new(inheritance),
         image: Arc::new(image),
         notify: Notify::from_environment(),
+        owes: false,
         told_ready: false,
         stored: BTreeMap::new(),
         deaths_in_a_row: 0,
@@ -223,7 +226,11 @@ impl Supervisor {
 
     fn watch(&mut self, pid: u32) -> End {
         loop {
-            match process::wait_signal(&SIGNALS, WAIT_MAX) {
+            let wait = match self.owes {
+                true => PAUSE_FIRST,
+                false => WAIT_MAX,
+            };
+            match process::wait_signal(&SIGNALS, wait) {
                 Ok(Some(Signal::SIGTERM | Signal::SIGINT)) if self.may_stop() => {
                     self.end_worker(pid);
                     return End::Stop;
@@ -234,6 +241,7 @@ impl Supervisor {
                     return End::Died;
                 }
                 Ok(Some(Signal::SIGUSR1)) => self.tell_service_manager(),
+                Ok(None) if self.owes => self.tell_service_manager(),
                 Ok(_) => {}
                 Err(error) => {
                     tracing::error!(%error, "waiting for signals");
@@ -297,20 +305,22 @@ impl Supervisor {
             .map(|(name, _)| name.clone())
             .collect();
         for name in gone {
-            self.notify.forget(&name);
-            self.stored.remove(&name);
-        }
-        for (name, fd) in wanted {
-            if !self.stored.contains_key(&name)
-                && process::with_borrowed(fd, |fd| self.notify.store(&name, fd))
-            {
-                self.stored.insert(name, fd);
+            if self.notify.forget(&name) {
+                self.stored.remove(&name);
             }
         }
+        for (name, fd) in &wanted {
+            if !self.stored.contains_key(name)
+                && process::with_borrowed(*fd, |fd| self.notify.store(name, fd))
+            {
+                self.stored.insert(name.clone(), *fd);
+            }
+        }
+        self.owes = self.stored != wanted;
         // After the descriptors: who is told "ready" may rely on the store.
-        if self.inheritance.board.is_ready() && !self.told_ready {
-            self.notify.tell("READY=1\nSTATUS=serving");
-            self.told_ready = true;
+        if self.inheritance.board.is_ready() && !self.told_ready && !self.owes {
+            self.told_ready = self.notify.tell("READY=1\nSTATUS=serving");
+            self.owes = !self.told_ready;
         }
     }
 

@@ -7,6 +7,7 @@ use crate::common::{self, Deadline};
 use crate::keeper::Keeper;
 use crate::service::{Service, serial, text};
 use crate::support::until;
+use crate::views::Shared;
 
 #[test]
 fn the_store_keeps_a_mount_and_its_readers() {
@@ -42,7 +43,7 @@ fn keeps(options: &str) {
     });
     until("everything is in the store", || {
         keeper.look();
-        // Arena, /dev/fuse, listener, table, tree, root.
+        // Arena, /dev/fuse, listener, table, tree, root, life.
         let names = [
             "dmapi-1-",
             "dmapi-7-",
@@ -50,6 +51,7 @@ fn keeps(options: &str) {
             "dmapi-9-",
             "dmapi-10-",
             "dmapi-11-",
+            "dmapi-12-",
         ];
         keeper.has_all(&names).then_some(())
     });
@@ -79,4 +81,37 @@ fn keeps(options: &str) {
     service.recall(&event);
     reader.read_everything();
     service.end();
+}
+
+/// What a service manager has no time for is told again: its queue takes few messages, and it reads late.
+#[test]
+fn a_slow_service_manager_gets_everything() {
+    let _one = serial();
+    let _deadline = Deadline::new("a_slow_service_manager_gets_everything", 240);
+    if !common::is_root() {
+        return;
+    }
+    let keeper_dir = tempfile::tempdir().expect("tempdir");
+    let mut keeper = Keeper::new(keeper_dir.path());
+    let address = text(&keeper.path).to_owned();
+    let environment = [("NOTIFY_SOCKET", address.as_str())];
+    let Some(mut shared) = Shared::with("shared", &environment) else {
+        return;
+    };
+    const MORE: usize = 4;
+    for index in 0..MORE {
+        shared.add("shared", &format!("more{index}"));
+    }
+    until("every mount is in the store", || {
+        keeper.look();
+        let channels = keeper.kept.iter();
+        let channels = channels.filter(|(name, _)| name.starts_with("dmapi-7-"));
+        (channels.count() == 1 + MORE && keeper.is_ready).then_some(())
+    });
+    let _service = shared.end();
+    until("nothing of them is in the store", || {
+        keeper.look();
+        let mut kept = keeper.kept.iter();
+        (!kept.any(|(name, _)| name.starts_with("dmapi-7-"))).then_some(())
+    });
 }

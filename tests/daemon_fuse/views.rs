@@ -21,20 +21,25 @@ fn mount(daemon: &Daemon, options: &str, backing: &Path, path: &Path) -> Output 
 }
 
 /// A service, and more mounts of directories of its file system.
-struct Shared {
+pub struct Shared {
     service: Service,
     points: Vec<PathBuf>,
 }
 
 impl Shared {
     fn new(options: &str) -> Option<Self> {
-        let service = Service::behind_fuse(options, &[])?;
+        Self::with(options, &[])
+    }
+
+    /// With these in the daemon's environment.
+    pub fn with(options: &str, environment: &[(&str, &str)]) -> Option<Self> {
+        let service = Service::behind_fuse(options, environment)?;
         let points = Vec::new();
         Some(Self { service, points })
     }
 
     /// Shows a new directory on a new mount point.
-    fn add(&mut self, options: &str, name: &str) -> PathBuf {
+    pub fn add(&mut self, options: &str, name: &str) -> PathBuf {
         let users = &self.service.users;
         std::fs::create_dir(users.join(name)).expect("a directory");
         let point = users.with_file_name(format!("shows-{name}"));
@@ -53,8 +58,8 @@ impl Shared {
         paths(&self.list())
     }
 
-    /// All mounts go, the youngest first.
-    fn end(mut self) {
+    /// All mounts go, the youngest first; the daemon stays with what is returned.
+    pub fn end(mut self) -> Service {
         while let Some(point) = self.points.pop() {
             good(&dmctl(&self.service.daemon, &["umount", text(&point)]));
             assert_eq!(self.paths().len(), 1 + self.points.len());
@@ -62,6 +67,7 @@ impl Shared {
         let users = self.service.users.clone();
         good(&dmctl(&self.service.daemon, &["umount", text(&users)]));
         assert_eq!(self.list(), vec![]);
+        self.service
     }
 }
 

@@ -268,8 +268,8 @@ impl Connection {
             Left::Nobody => self.sink().unmounted(self.fs()),
             Left::Others => {
                 self.end_all_held();
-                self.sink().view_gone(self.fs(), self.device);
                 self.end();
+                self.sink().view_gone(self.fs(), self.device);
             }
         }
     }
@@ -278,8 +278,21 @@ impl Connection {
     /// descriptors are closed.
     pub(super) fn end(&self) {
         self.family.leave(self);
-        self.is_over.store(true, Ordering::Release);
+        if !self.is_over.swap(true, Ordering::AcqRel) {
+            // At once, not only with the last thread: whoever is told next looks into the list.
+            let kept = self.kept_numbers();
+            kept.iter().for_each(|fd| self.arena.unkeep(*fd));
+        }
         self.threads.stop(false);
+    }
+
+    fn kept_numbers(&self) -> [RawFd; 4] {
+        [
+            self.channel.as_raw_fd(),
+            self.tree.as_raw_fd(),
+            self.kept_root,
+            self.table.number(),
+        ]
     }
 
     /// Was it ended?
@@ -355,14 +368,7 @@ impl Drop for Connection {
             // The next worker goes on: everything in the kept list must stay open.
             return;
         }
-        let kept = [
-            self.channel.as_raw_fd(),
-            self.tree.as_raw_fd(),
-            self.kept_root,
-            self.table.number(),
-        ];
-        kept.iter().for_each(|fd| self.arena.unkeep(*fd));
         self.table.numbers().into_iter().for_each(Self::close);
-        kept.into_iter().for_each(Self::close);
+        self.kept_numbers().into_iter().for_each(Self::close);
     }
 }
