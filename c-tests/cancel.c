@@ -1,5 +1,6 @@
 /* Purpose: CANCEL: a session that wants it is told when the process behind an event that it received is killed, or (FUSE)
  * interrupted by a signal that it handles; one that does not, is not. The event stays and is answered. */
+#include "events.h"
 #include "user.h"
 
 #include <signal.h>
@@ -9,31 +10,17 @@ static struct handle file, other, fs;
 
 #define ON(h) sid, (h).hanp, (h).hlen, DM_NO_TOKEN
 
-static dm_size_t room[64];
-
-static dm_eventmsg_t *next(void) {
-  size_t length = 0;
-  CHECK_EQ(dm_get_events(sid, 1, DM_EV_WAIT, sizeof room, room, &length), 0);
-  return (dm_eventmsg_t *)room;
-}
-
 /* A reader is killed after its READ was received. */
 static dm_eventmsg_t read_and_kill(const char *name) {
   struct user *user = user_reads(name, 0, 10);
-  dm_eventmsg_t message = *next();
-  CHECK_EQ(message.ev_type, DM_EVENT_READ);
+  dm_eventmsg_t message = *next_event(sid, DM_EVENT_READ);
   kill_user(user);
   return message;
 }
 
-static void respond(dm_token_t token) {
-  CHECK_EQ(dm_respond_event(sid, token, DM_RESP_CONTINUE, 0, 0, NULL), 0);
-}
-
 /* The next message is the CANCEL of that event. */
 static void is_cancelled(const dm_eventmsg_t *before) {
-  dm_eventmsg_t *message = next();
-  CHECK_EQ(message->ev_type, DM_EVENT_CANCEL);
+  dm_eventmsg_t *message = next_event(sid, DM_EVENT_CANCEL);
   CHECK_EQ(message->ev_token, DM_INVALID_TOKEN);
   CHECK(message->ev_sequence > before->ev_sequence);
   dm_cancel_event_t *cancel = DM_GET_VALUE(message, ev_data, dm_cancel_event_t *);
@@ -45,8 +32,7 @@ static void is_cancelled(const dm_eventmsg_t *before) {
 /* A user waits and gets a signal that it handles. */
 static struct user *wait_and_signal(bool writes, int number, dm_eventmsg_t *message) {
   struct user *user = writes ? user_writes("file", 0, 10) : user_reads("file", 0, 10);
-  *message = *next();
-  CHECK_EQ(message->ev_type, writes ? DM_EVENT_WRITE : DM_EVENT_READ);
+  *message = *next_event(sid, writes ? DM_EVENT_WRITE : DM_EVENT_READ);
   signal_user(user, number);
   return user;
 }
@@ -56,7 +42,7 @@ static void ends_the_wait(bool writes, int number) {
   struct user *user = wait_and_signal(writes, number, &message);
   is_cancelled(&message);
   CHECK_EQ(await(user), EINTR);
-  respond(message.ev_token);
+  respond(sid, message.ev_token, DM_RESP_CONTINUE, 0);
 }
 
 /* Another one, who waits for another file, is killed later, and is the first of which anybody hears. */
@@ -65,9 +51,9 @@ static void ends_no_wait(bool writes, int number) {
   struct user waits = *wait_and_signal(writes, number, &message);
   dm_eventmsg_t killed = read_and_kill("other");
   is_cancelled(&killed);
-  respond(killed.ev_token);
+  respond(sid, killed.ev_token, DM_RESP_CONTINUE, 0);
   CHECK(!has_done(&waits));
-  respond(message.ev_token);
+  respond(sid, message.ev_token, DM_RESP_CONTINUE, 0);
   CHECK_EQ(await(&waits), 0);
 }
 
@@ -94,7 +80,7 @@ static void body(void) {
   CHECK_EQ(dmx_set_cancel(sid, DM_TRUE), 0);
   dm_eventmsg_t killed = read_and_kill("file");
   is_cancelled(&killed);
-  respond(killed.ev_token);
+  respond(sid, killed.ev_token, DM_RESP_CONTINUE, 0);
 
   /* Signals that say "do not wait". */
   void (*check)(bool, int) = bed.fuse ? ends_the_wait : ends_no_wait;
@@ -111,17 +97,16 @@ static void body(void) {
   kill_worker();
   killed = read_and_kill("file");
   is_cancelled(&killed);
-  respond(killed.ev_token);
+  respond(sid, killed.ev_token, DM_RESP_CONTINUE, 0);
 
   /* Not wanted any more: the next that comes is the next read. */
   CHECK_EQ(dmx_set_cancel(sid, DM_FALSE), 0);
   killed = read_and_kill("file");
   struct user *user = user_reads("file", 0, 10);
-  dm_eventmsg_t message = *next();
-  CHECK_EQ(message.ev_type, DM_EVENT_READ);
+  dm_eventmsg_t message = *next_event(sid, DM_EVENT_READ);
   CHECK_EQ(dm_set_region(ON(file), 0, NULL, &exact), 0);
-  respond(message.ev_token);
-  respond(killed.ev_token);
+  respond(sid, message.ev_token, DM_RESP_CONTINUE, 0);
+  respond(sid, killed.ev_token, DM_RESP_CONTINUE, 0);
   CHECK_EQ(await(user), 0);
   CHECK_EQ(dm_destroy_session(sid), 0);
 }

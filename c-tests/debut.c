@@ -1,5 +1,6 @@
 /* Purpose: DEBUT: the first use of a file since the file system was mounted waits for the answer; ABORT gives the user the
  * errno and leaves the file new, CONTINUE lets it in. */
+#include "events.h"
 #include "user.h"
 
 static dm_sessid_t sid;
@@ -7,18 +8,13 @@ static struct handle file, other, fs;
 
 #define ON(h) sid, (h).hanp, (h).hlen, DM_NO_TOKEN
 
-static dm_size_t room[64];
-
 static void set_list(dm_eventset_t set) {
   CHECK_EQ(dm_set_eventlist(ON(fs), &set, DM_EVENT_MAX), 0);
 }
 
 /* The token of the next event, which must be the DEBUT of that object. */
 static dm_token_t debut_of(struct handle object) {
-  size_t length = 0;
-  CHECK_EQ(dm_get_events(sid, 1, DM_EV_WAIT, sizeof room, room, &length), 0);
-  dm_eventmsg_t *message = (dm_eventmsg_t *)room;
-  CHECK_EQ(message->ev_type, DM_EVENT_DEBUT);
+  dm_eventmsg_t *message = next_event(sid, DM_EVENT_DEBUT);
   CHECK(message->ev_token != DM_INVALID_TOKEN);
   dm_namesp_event_t *body = DM_GET_VALUE(message, ev_data, dm_namesp_event_t *);
   CHECK_EQ(DM_GET_LEN(body, ne_handle1), object.hlen);
@@ -27,11 +23,6 @@ static dm_token_t debut_of(struct handle object) {
   CHECK_EQ(DM_GET_LEN(body, ne_name1), 0);
   CHECK_EQ(body->ne_retcode, 0);
   return message->ev_token;
-}
-
-static void no_event(void) {
-  size_t length = 0;
-  CHECK_ERRNO(dm_get_events(sid, 1, 0, sizeof room, room, &length), EAGAIN);
 }
 
 static void body(void) {
@@ -52,11 +43,11 @@ static void body(void) {
 
   struct user *user = user_reads("other", 0, 10);
   dm_token_t token = debut_of(other);
-  CHECK_EQ(dm_respond_event(sid, token, DM_RESP_ABORT, EBUSY, 0, NULL), 0);
+  respond(sid, token, DM_RESP_ABORT, EBUSY);
   CHECK_EQ(await(user), EBUSY);
   user = user_reads("other", 0, 10);
   token = debut_of(other);
-  CHECK_EQ(dm_respond_event(sid, token, DM_RESP_CONTINUE, 0, 0, NULL), 0);
+  respond(sid, token, DM_RESP_CONTINUE, 0);
   CHECK_EQ(await(user), 0);
   CHECK_EQ(user->data[3], pattern_at(3));
 
@@ -65,12 +56,12 @@ static void body(void) {
   token = debut_of(file);
   kill_worker();
   CHECK(!has_done(user));
-  CHECK_EQ(dm_respond_event(sid, token, DM_RESP_CONTINUE, 0, 0, NULL), 0);
+  respond(sid, token, DM_RESP_CONTINUE, 0);
   CHECK_EQ(await(user), 0);
   CHECK_EQ(user->data[0], pattern_at(5));
   CHECK_EQ(await(user_reads("file", 0, 10)), 0);
   CHECK_EQ(await(user_reads("other", 0, 10)), 0);
-  no_event();
+  no_event(sid);
 
   set_list(0);
   CHECK_EQ(dm_destroy_session(sid), 0);

@@ -1,6 +1,6 @@
 /* Purpose: each point of docs/dialects.md, in the dialect that DMAPI_DIALECT names. Arguments: kind of file system,
  * dialect. */
-#include "harness.h"
+#include "events.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -122,15 +122,11 @@ static void data_lists(void) {
   CHECK_EQ(set_list(fs, only(DM_EVENT_READ)), 0);
   for (int round = 0; round < 2; round++) {
     pid_t user = read_byte(in_fs("file"));
-    dm_size_t room[64];
-    size_t length = 0;
-    CHECK_EQ(dm_get_events(sid, 1, DM_EV_WAIT, sizeof room, room, &length), 0);
-    dm_eventmsg_t *message = (dm_eventmsg_t *)room;
-    CHECK_EQ(message->ev_type, DM_EVENT_READ);
+    dm_eventmsg_t *message = next_event(sid, DM_EVENT_READ);
     dm_data_event_t *data = DM_GET_VALUE(message, ev_data, dm_data_event_t *);
     CHECK(memcmp(DM_GET_VALUE(data, de_handle, void *), file.hanp, file.hlen) == 0);
     CHECK(data->de_offset == 0 && data->de_length == 1);
-    CHECK_EQ(dm_respond_event(sid, message->ev_token, DM_RESP_CONTINUE, 0, 0, NULL), 0);
+    respond(sid, message->ev_token, DM_RESP_CONTINUE, 0);
     ends_well(user);
   }
   ends_well(read_byte(in_fs("own")));
@@ -181,13 +177,9 @@ static void direct_reads(void) {
   CHECK_EQ(set, only(DM_EVENT_READ));
   CHECK_EQ(set_disp(only(DM_EVENT_READ)), 0);
   pid_t user = read_byte(in_fs("file"));
-  dm_size_t room[64];
-  size_t length = 0;
-  CHECK_EQ(dm_get_events(sid, 1, DM_EV_WAIT, sizeof room, room, &length), 0);
-  dm_eventmsg_t *message = (dm_eventmsg_t *)room;
-  CHECK_EQ(message->ev_type, DM_EVENT_READ);
+  dm_eventmsg_t *message = next_event(sid, DM_EVENT_READ);
   CHECK_EQ(dm_set_region(ON(file), 0, NULL, &exact), 0);
-  CHECK_EQ(dm_respond_event(sid, message->ev_token, DM_RESP_CONTINUE, 0, 0, NULL), 0);
+  respond(sid, message->ev_token, DM_RESP_CONTINUE, 0);
   ends_well(user);
   CHECK_EQ(set_disp(0), 0);
 }
@@ -331,18 +323,18 @@ static void mapping(void) {
     void *map = mmap(NULL, 2 * BLOCK, PROT_READ, MAP_SHARED, fd, BLOCK);
     _exit(map == MAP_FAILED ? 1 : 0);
   }
-  dm_size_t room[64];
-  size_t length = 0;
-  CHECK_EQ(dm_get_events(sid, 1, DM_EV_WAIT, sizeof room, room, &length), 0);
-  dm_eventmsg_t *message = (dm_eventmsg_t *)room;
-  CHECK_EQ(message->ev_type, DM_EVENT_READ);
+  dm_eventmsg_t *message = next_event(sid, DM_EVENT_READ);
   dm_data_event_t *data = DM_GET_VALUE(message, ev_data, dm_data_event_t *);
   CHECK_EQ(data->de_offset, sgi ? 0 : BLOCK);
   CHECK_EQ(data->de_length, sgi ? FILE_BYTES : 2 * BLOCK);
+  dm_size_t room[64];
+  size_t length = 0;
   CHECK_EQ(dm_find_eventmsg(sid, message->ev_token, sizeof room, room, &length), 0);
+  dm_eventmsg_t *found = (dm_eventmsg_t *)room;
+  data = DM_GET_VALUE(found, ev_data, dm_data_event_t *);
   CHECK_EQ(data->de_offset, sgi ? 0 : BLOCK);
   CHECK_EQ(dm_set_region(ON(whole), 0, NULL, &exact), 0);
-  CHECK_EQ(dm_respond_event(sid, message->ev_token, DM_RESP_CONTINUE, 0, 0, NULL), 0);
+  respond(sid, message->ev_token, DM_RESP_CONTINUE, 0);
   int status = 1;
   CHECK_EQ(waitpid(user, &status, 0), user);
   CHECK_EQ(status, 0);
@@ -355,15 +347,11 @@ static void destroy(void) {
   CHECK_EQ(set_list(victim, only(DM_EVENT_DESTROY)), 0);
   CHECK_EQ(set_disp(only(DM_EVENT_DESTROY)), 0);
   CHECK_EQ(unlink(in_fs("victim")), 0);
-  dm_size_t room[64];
-  size_t length = 0;
-  CHECK_EQ(dm_get_events(sid, 1, DM_EV_WAIT, sizeof room, room, &length), 0);
-  dm_eventmsg_t *message = (dm_eventmsg_t *)room;
-  CHECK_EQ(message->ev_type, DM_EVENT_DESTROY);
+  dm_eventmsg_t *message = next_event(sid, DM_EVENT_DESTROY);
   if (gpfs) {
     CHECK(!DM_TOKEN_EQ(message->ev_token, DM_INVALID_TOKEN));
     CHECK_ERRNO(dm_destroy_session(sid), EBUSY);
-    CHECK_EQ(dm_respond_event(sid, message->ev_token, DM_RESP_CONTINUE, 0, 0, NULL), 0);
+    respond(sid, message->ev_token, DM_RESP_CONTINUE, 0);
   } else {
     CHECK_EQ(message->ev_token, DM_INVALID_TOKEN);
   }
@@ -380,7 +368,7 @@ static void rights(void) {
     CHECK_EQ(dm_release_right(sid, fs.hanp, fs.hlen, token), 0);
   }
   CHECK_EQ(dm_request_right(sid, file.hanp, file.hlen, token, 0, DM_RIGHT_SHARED), 0);
-  CHECK_EQ(dm_respond_event(sid, token, DM_RESP_CONTINUE, 0, 0, NULL), 0);
+  respond(sid, token, DM_RESP_CONTINUE, 0);
 }
 
 static void assumption(void) {

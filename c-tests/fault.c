@@ -1,5 +1,6 @@
 /* Purpose: page faults of a mapping that is older than the regions: a load of migrated bytes is a READ, which ABORT makes
  * SIGBUS, and the recalled bytes come; other pages make none. */
+#include "events.h"
 #include "user.h"
 
 #include <fcntl.h>
@@ -12,34 +13,23 @@ static struct handle fs, file;
 
 enum { PAGE = 4096, PAGES = 16, FILE_BYTES = PAGES * PAGE };
 
-static dm_size_t room[64];
-
-static void no_event(void) {
-  size_t length = 0;
-  CHECK_ERRNO(dm_get_events(sid, 1, 0, sizeof room, room, &length), EAGAIN);
-}
-
 /* The token of a READ that covers the byte. */
 static dm_token_t read_of(dm_off_t offset) {
-  size_t length = 0;
-  CHECK_EQ(dm_get_events(sid, 1, DM_EV_WAIT, sizeof room, room, &length), 0);
-  dm_eventmsg_t *message = (dm_eventmsg_t *)room;
-  CHECK_EQ(message->ev_type, DM_EVENT_READ);
+  dm_eventmsg_t *message = next_event(sid, DM_EVENT_READ);
   dm_data_event_t *body = DM_GET_VALUE(message, ev_data, dm_data_event_t *);
-  CHECK_EQ(dm_handle_cmp(DM_GET_VALUE(body, de_handle, void *), DM_GET_LEN(body, de_handle), file.hanp, file.hlen), 0);
+  CHECK_HANDLE(body, de_handle, file);
   CHECK(body->de_offset <= offset && offset < body->de_offset + (dm_off_t)body->de_length);
   return message->ev_token;
 }
 
 /* The kernel may ask once more for a page that it did not get. */
 static void refuse(struct user *user, dm_off_t offset) {
-  CHECK_EQ(dm_respond_event(sid, read_of(offset), DM_RESP_ABORT, EIO, 0, NULL), 0);
+  respond(sid, read_of(offset), DM_RESP_ABORT, EIO);
   while (!has_done(user)) {
-    size_t length = 0;
-    if (dm_get_events(sid, 1, 0, sizeof room, room, &length) == 0) {
-      dm_eventmsg_t *message = (dm_eventmsg_t *)room;
+    dm_eventmsg_t *message = waiting_event(sid);
+    if (message != NULL) {
       CHECK_EQ(message->ev_type, DM_EVENT_READ);
-      CHECK_EQ(dm_respond_event(sid, message->ev_token, DM_RESP_ABORT, EIO, 0, NULL), 0);
+      respond(sid, message->ev_token, DM_RESP_ABORT, EIO);
     }
     usleep(5000);
   }
@@ -81,12 +71,12 @@ static void body(void) {
   guard();
   wait_until(is_punched, NULL, "the file is not punched");
   struct user *user = user_will_touch("file", 5 * PAGE + 7, false);
-  no_event();
+  no_event(sid);
   let_touch(user);
   dm_token_t token = read_of(5 * PAGE + 7);
   CHECK(!has_done(user));
   recall();
-  CHECK_EQ(dm_respond_event(sid, token, DM_RESP_CONTINUE, 0, 0, NULL), 0);
+  respond(sid, token, DM_RESP_CONTINUE, 0);
   CHECK_EQ(await(user), 0);
   CHECK_EQ(user->data[0], pattern_at(5 * PAGE + 7));
 
@@ -108,7 +98,7 @@ static void body(void) {
   kill_worker();
   CHECK(!has_done(user));
   recall();
-  CHECK_EQ(dm_respond_event(sid, token, DM_RESP_CONTINUE, 0, 0, NULL), 0);
+  respond(sid, token, DM_RESP_CONTINUE, 0);
   CHECK_EQ(await(user), 0);
   CHECK_EQ(user->data[0], pattern_at(9 * PAGE));
 
@@ -119,7 +109,7 @@ static void body(void) {
   let_touch(user);
   token = read_of(2 * PAGE + 1);
   recall();
-  CHECK_EQ(dm_respond_event(sid, token, DM_RESP_CONTINUE, 0, 0, NULL), 0);
+  respond(sid, token, DM_RESP_CONTINUE, 0);
   CHECK_EQ(await(user), 0);
   int fd = open(in_fs("file"), O_RDONLY | O_CLOEXEC);
   unsigned char two[2];
@@ -127,7 +117,7 @@ static void body(void) {
   CHECK_EQ(two[0], 'S');
   CHECK_EQ(two[1], pattern_at(2 * PAGE + 2));
   CHECK_EQ(close(fd), 0);
-  no_event();
+  no_event(sid);
   CHECK_EQ(dm_destroy_session(sid), 0);
 }
 

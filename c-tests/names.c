@@ -1,6 +1,6 @@
 /* Purpose: events after the fact: names, attributes, closes, the end of objects; which list enables them for what; the
  * attribute that DESTROY returns. */
-#include "harness.h"
+#include "events.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -9,8 +9,6 @@ static dm_sessid_t sid;
 static struct handle fs, root, dir;
 
 #define ON(h) sid, (h).hanp, (h).hlen, DM_NO_TOKEN
-
-static dm_size_t room[1024];
 
 static dm_eventset_t only(int event) {
   return (dm_eventset_t)1 << event;
@@ -25,10 +23,7 @@ static void set_disp(dm_eventset_t set) {
 }
 
 static dm_eventmsg_t *next(int type) {
-  size_t length = 0;
-  CHECK_EQ(dm_get_events(sid, 1, DM_EV_WAIT, sizeof room, room, &length), 0);
-  dm_eventmsg_t *message = (dm_eventmsg_t *)room;
-  CHECK_EQ(message->ev_type, type);
+  dm_eventmsg_t *message = next_event(sid, type);
   CHECK_EQ(message->ev_token, DM_INVALID_TOKEN);
   return message;
 }
@@ -38,13 +33,10 @@ static dm_namesp_event_t *next_name(int type) {
   return DM_GET_VALUE(message, ev_data, dm_namesp_event_t *);
 }
 
-#define SAME(body, field, h) \
-  CHECK_EQ(dm_handle_cmp(DM_GET_VALUE(body, field, void *), DM_GET_LEN(body, field), (h).hanp, (h).hlen), 0)
-
 /* The next event is about that object. */
 static void check_object(int type, struct handle wanted) {
   dm_namesp_event_t *body = next_name(type);
-  SAME(body, ne_handle1, wanted);
+  CHECK_HANDLE(body, ne_handle1, wanted);
 }
 
 static void check_name(const char *got, u_int length, const char *wanted) {
@@ -72,8 +64,8 @@ static void names_in_a_directory(void) {
   CHECK(fd >= 0);
   body = next_name(DM_EVENT_POSTCREATE);
   struct handle new = handle_of(in_fs("dir/new"));
-  SAME(body, ne_handle1, dir);
-  SAME(body, ne_handle2, new);
+  CHECK_HANDLE(body, ne_handle1, dir);
+  CHECK_HANDLE(body, ne_handle2, new);
   NAME(body, ne_name1, "new");
   CHECK_EQ(body->ne_mode, S_IFREG | 0640);
   CHECK_EQ(body->ne_retcode, 0);
@@ -84,33 +76,33 @@ static void names_in_a_directory(void) {
 
   CHECK_EQ(link(in_fs("dir/new"), in_fs("dir/hard")), 0);
   body = next_name(DM_EVENT_POSTLINK);
-  SAME(body, ne_handle1, dir);
-  SAME(body, ne_handle2, new);
+  CHECK_HANDLE(body, ne_handle1, dir);
+  CHECK_HANDLE(body, ne_handle2, new);
   NAME(body, ne_name1, "hard");
 
   CHECK_EQ(symlink("where/to", in_fs("dir/soft")), 0);
   body = next_name(DM_EVENT_POSTSYMLINK);
   struct handle soft = handle_of(in_fs("dir/soft"));
-  SAME(body, ne_handle1, dir);
-  SAME(body, ne_handle2, soft);
+  CHECK_HANDLE(body, ne_handle1, dir);
+  CHECK_HANDLE(body, ne_handle2, soft);
   NAME(body, ne_name1, "soft");
   NAME(body, ne_name2, "where/to");
 
   CHECK_EQ(rename(in_fs("dir/hard"), in_fs("moved")), 0);
   body = next_name(DM_EVENT_POSTRENAME);
-  SAME(body, ne_handle1, dir);
-  SAME(body, ne_handle2, root);
+  CHECK_HANDLE(body, ne_handle1, dir);
+  CHECK_HANDLE(body, ne_handle2, root);
   NAME(body, ne_name1, "hard");
   NAME(body, ne_name2, "moved");
   /* Either directory enables it. */
   CHECK_EQ(rename(in_fs("moved"), in_fs("dir/back")), 0);
   body = next_name(DM_EVENT_POSTRENAME);
-  SAME(body, ne_handle1, root);
-  SAME(body, ne_handle2, dir);
+  CHECK_HANDLE(body, ne_handle1, root);
+  CHECK_HANDLE(body, ne_handle2, dir);
 
   CHECK_EQ(unlink(in_fs("dir/back")), 0);
   body = next_name(DM_EVENT_POSTREMOVE);
-  SAME(body, ne_handle1, dir);
+  CHECK_HANDLE(body, ne_handle1, dir);
   NAME(body, ne_name1, "back");
   CHECK_EQ(DM_GET_LEN(body, ne_handle2), 0);
   CHECK_EQ(unlink(in_fs("dir/soft")), 0);
@@ -162,8 +154,7 @@ static void closes(void) {
   int copy = dup(fd);
   CHECK(fd >= 0 && copy >= 0);
   CHECK_EQ(close(fd), 0);
-  size_t length = 0;
-  CHECK_ERRNO(dm_get_events(sid, 1, 0, sizeof room, room, &length), EAGAIN);
+  no_event(sid);
   CHECK_EQ(close(copy), 0);
   check_object(DM_EVENT_CLOSE, closed);
   set_list(closed, 0);
@@ -179,12 +170,11 @@ static void destroy(const char *path, dm_attrname_t *name, const char *value, si
   CHECK_EQ(unlink(in_fs(path)), 0);
   CHECK_EQ(unlink(in_fs("second name")), 0);
   /* Not before the last close. */
-  size_t got = 0;
-  CHECK_ERRNO(dm_get_events(sid, 1, 0, sizeof room, room, &got), EAGAIN);
+  no_event(sid);
   CHECK_EQ(close(fd), 0);
   dm_eventmsg_t *message = next(DM_EVENT_DESTROY);
   dm_destroy_event_t *body = DM_GET_VALUE(message, ev_data, dm_destroy_event_t *);
-  SAME(body, ds_handle, victim);
+  CHECK_HANDLE(body, ds_handle, victim);
   dm_attrname_t none = {{0}};
   if (value == NULL) {
     CHECK(memcmp(&body->ds_attrname, &none, sizeof none) == 0);
@@ -198,6 +188,8 @@ static void destroy(const char *path, dm_attrname_t *name, const char *value, si
   CHECK_EQ(DM_GET_LEN(body, ds_attrcopy), wanted);
   if (wanted > 0)
     CHECK(memcmp(DM_GET_VALUE(body, ds_attrcopy, char *), value, wanted) == 0);
+  char room[64];
+  size_t got = 0;
   CHECK_ERRNO(dm_get_dmattr(ON(victim), name, sizeof room, room, &got), EBADF);
 }
 

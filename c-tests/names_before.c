@@ -1,5 +1,6 @@
 /* Purpose: events before the fact for names: CREATE, REMOVE, RENAME, LINK and SYMLINK hold the operation; ABORT gives the
  * user the errno and does nothing, CONTINUE lets it happen; the event after it tells what came of it. */
+#include "events.h"
 #include "user.h"
 
 #include <fcntl.h>
@@ -9,8 +10,6 @@ static dm_sessid_t sid;
 static struct handle fs, dir, other, target;
 
 #define ON(h) sid, (h).hanp, (h).hlen, DM_NO_TOKEN
-
-static dm_size_t room[512];
 
 struct operation {
   const char *what;
@@ -24,23 +23,12 @@ struct operation {
 };
 
 static dm_namesp_event_t *next(int type, dm_token_t *token) {
-  size_t length = 0;
-  CHECK_EQ(dm_get_events(sid, 1, DM_EV_WAIT, sizeof room, room, &length), 0);
-  dm_eventmsg_t *message = (dm_eventmsg_t *)room;
-  CHECK_EQ(message->ev_type, type);
+  dm_eventmsg_t *message = next_event(sid, type);
   CHECK_EQ(message->ev_token != DM_INVALID_TOKEN, token != NULL);
   if (token != NULL)
     *token = message->ev_token;
   return DM_GET_VALUE(message, ev_data, dm_namesp_event_t *);
 }
-
-static void no_event(void) {
-  size_t length = 0;
-  CHECK_ERRNO(dm_get_events(sid, 1, 0, sizeof room, room, &length), EAGAIN);
-}
-
-#define SAME(body, field, h) \
-  CHECK_EQ(dm_handle_cmp(DM_GET_VALUE(body, field, void *), DM_GET_LEN(body, field), (h).hanp, (h).hlen), 0)
 
 static void check_name(const char *got, u_int length, const char *wanted) {
   CHECK_EQ(length, wanted == NULL ? 0 : strlen(wanted) + 1);
@@ -49,11 +37,11 @@ static void check_name(const char *got, u_int length, const char *wanted) {
 
 static void check_body(dm_namesp_event_t *body, const struct operation *operation, int retcode) {
   CHECK_EQ(body->ne_retcode, retcode);
-  SAME(body, ne_handle1, dir);
+  CHECK_HANDLE(body, ne_handle1, dir);
   if (operation->second_dir)
-    SAME(body, ne_handle2, other);
+    CHECK_HANDLE(body, ne_handle2, other);
   if (operation->has_target)
-    SAME(body, ne_handle2, target);
+    CHECK_HANDLE(body, ne_handle2, target);
   check_name(DM_GET_VALUE(body, ne_name1, char *), DM_GET_LEN(body, ne_name1), operation->name1);
   check_name(DM_GET_VALUE(body, ne_name2, char *), DM_GET_LEN(body, ne_name2), operation->name2);
   if (operation->mode != 0)
@@ -89,7 +77,7 @@ static void aborted(const struct operation *operation, int errno_value) {
   dm_token_t token;
   check_body(next(operation->before, &token), operation, 0);
   CHECK(!has_done(user));
-  CHECK_EQ(dm_respond_event(sid, token, DM_RESP_ABORT, errno_value, 0, NULL), 0);
+  respond(sid, token, DM_RESP_ABORT, errno_value);
   CHECK_EQ(await(user), errno_value);
   check_body(next(operation->after, NULL), operation, errno_value);
   CHECK(is_undone(operation));
@@ -103,11 +91,11 @@ static void continued(const struct operation *operation, bool worker_dies) {
     kill_worker();
     CHECK(!has_done(user));
   }
-  CHECK_EQ(dm_respond_event(sid, token, DM_RESP_CONTINUE, 0, 0, NULL), 0);
+  respond(sid, token, DM_RESP_CONTINUE, 0);
   CHECK_EQ(await(user), 0);
   check_body(next(operation->after, NULL), operation, 0);
   CHECK(!is_undone(operation));
-  no_event();
+  no_event(sid);
 }
 
 /* Each is undone by the next that fits. */
@@ -129,7 +117,7 @@ static const struct operation operations[] = {
 static void failures(void) {
   CHECK_EQ(await(user_names(NAME_UNLINK, "dir/absent", NULL)), ENOENT);
   CHECK_EQ(await(user_names(NAME_MKDIR, "dir/fifo", NULL)), EEXIST);
-  no_event();
+  no_event(sid);
   CHECK_EQ(mkdir(in_fs("other/full"), 0755), 0);
   make_file(in_fs("other/full/file"), 1);
   dm_eventset_t set = 0;
@@ -139,7 +127,7 @@ static void failures(void) {
   struct user *user = user_names(NAME_RMDIR, "other/full", NULL);
   dm_token_t token;
   next(DM_EVENT_REMOVE, &token);
-  CHECK_EQ(dm_respond_event(sid, token, DM_RESP_CONTINUE, 0, 0, NULL), 0);
+  respond(sid, token, DM_RESP_CONTINUE, 0);
   CHECK_EQ(await(user), ENOTEMPTY);
   CHECK_EQ(next(DM_EVENT_POSTREMOVE, NULL)->ne_retcode, ENOTEMPTY);
 }

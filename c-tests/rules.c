@@ -1,9 +1,8 @@
 /* Purpose: what all calls on objects have in common: session, token, handle, kind of object and right are checked, with
  * the same errno everywhere. A row of the table is a call that would succeed on an object of its first kind; each row
  * gives EACCES, EBADF, EFAULT, EINVAL and ESRCH. */
-#include "harness.h"
+#include "wild.h"
 
-#include <dlfcn.h>
 #include <sys/stat.h>
 
 enum { ARGUMENTS_MAX = 10, FILE_BYTES = 16384, NEVER_ISSUED = 2000000000 };
@@ -25,17 +24,6 @@ static struct object objects[5];
 static dm_sessid_t sid, other_sid, dead_sid;
 static dm_token_t token, other_token, answered_token;
 static struct handle removed;
-
-typedef long (*any_function)(long, long, long, long, long, long, long, long, long, long);
-
-static any_function function_of(const char *name) {
-  void *address = dlsym(RTLD_DEFAULT, name);
-  if (address == NULL)
-    fail_at(__FILE__, __LINE__, "%s is not exported", name);
-  any_function function;
-  memcpy(&function, &address, sizeof function);
-  return function;
-}
 
 /* 0 or the errno. */
 static int try(const struct rule *rule, dm_sessid_t session, const void *hanp, size_t hlen, dm_token_t with) {

@@ -1,5 +1,6 @@
 /* Purpose: NOSPACE: a write, and the making of a name, for which there is no room waits; CONTINUE tries again (and asks
  * again if there is still none), ABORT gives the user the errno. */
+#include "events.h"
 #include "user.h"
 
 #include <fcntl.h>
@@ -13,22 +14,12 @@ static struct handle fs, file;
 
 enum { PIECE = 65536, KEPT_FREE = 8 * PIECE };
 
-static dm_size_t room[64];
-
 static dm_token_t no_space(void) {
-  size_t length = 0;
-  CHECK_EQ(dm_get_events(sid, 1, DM_EV_WAIT, sizeof room, room, &length), 0);
-  dm_eventmsg_t *message = (dm_eventmsg_t *)room;
-  CHECK_EQ(message->ev_type, DM_EVENT_NOSPACE);
+  dm_eventmsg_t *message = next_event(sid, DM_EVENT_NOSPACE);
   CHECK(message->ev_token != DM_INVALID_TOKEN);
   dm_namesp_event_t *body = DM_GET_VALUE(message, ev_data, dm_namesp_event_t *);
-  CHECK_EQ(dm_handle_cmp(DM_GET_VALUE(body, ne_handle1, void *), DM_GET_LEN(body, ne_handle1), fs.hanp, fs.hlen), 0);
+  CHECK_HANDLE(body, ne_handle1, fs);
   return message->ev_token;
-}
-
-static void no_event(void) {
-  size_t length = 0;
-  CHECK_ERRNO(dm_get_events(sid, 1, 0, sizeof room, room, &length), EAGAIN);
 }
 
 /* Writes to a file until nothing fits; the list is empty yet. */
@@ -72,27 +63,26 @@ static void body(void) {
   CHECK_EQ(dm_set_eventlist(ON(fs), &set, DM_EVENT_MAX), 0);
 
   struct user *user = user_writes("file", 4096, 4 * PIECE / 4);
-  CHECK_EQ(dm_respond_event(sid, no_space(), DM_RESP_ABORT, ENOSPC, 0, NULL), 0);
+  respond(sid, no_space(), DM_RESP_ABORT, ENOSPC);
   CHECK_EQ(await(user), ENOSPC);
   user = user_writes("file", 4096, PIECE);
-  CHECK_EQ(dm_respond_event(sid, no_space(), DM_RESP_ABORT, EDQUOT, 0, NULL), 0);
+  respond(sid, no_space(), DM_RESP_ABORT, EDQUOT);
   CHECK_EQ(await(user), EDQUOT);
 
   /* Again and again, until there is room. */
   user = user_writes("file", 4096, PIECE);
-  CHECK_EQ(dm_respond_event(sid, no_space(), DM_RESP_CONTINUE, 0, 0, NULL), 0);
+  respond(sid, no_space(), DM_RESP_CONTINUE, 0);
   dm_token_t token = no_space();
   CHECK(!has_done(user));
   CHECK_EQ(unlink(in_fs("spare")), 0);
-  CHECK_EQ(dm_respond_event(sid, token, DM_RESP_CONTINUE, 0, 0, NULL), 0);
+  respond(sid, token, DM_RESP_CONTINUE, 0);
   int failed = 0;
   /* A file system may give room back a moment later. */
   while (!has_done(user) && failed < 100) {
-    size_t length = 0;
-    if (dm_get_events(sid, 1, 0, sizeof room, room, &length) == 0) {
-      dm_eventmsg_t *message = (dm_eventmsg_t *)room;
+    dm_eventmsg_t *message = waiting_event(sid);
+    if (message != NULL) {
       failed++;
-      CHECK_EQ(dm_respond_event(sid, message->ev_token, DM_RESP_CONTINUE, 0, 0, NULL), 0);
+      respond(sid, message->ev_token, DM_RESP_CONTINUE, 0);
     }
     usleep(20000);
   }
@@ -100,7 +90,7 @@ static void body(void) {
   struct stat stat;
   CHECK_EQ(lstat(in_fs("file"), &stat), 0);
   CHECK_EQ(stat.st_size, 4096 + PIECE);
-  no_event();
+  no_event(sid);
   CHECK_EQ(dm_destroy_session(sid), 0);
 }
 

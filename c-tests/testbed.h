@@ -1,4 +1,4 @@
-/* testbed.h: between harness.c and testbed.c. */
+/* testbed.h: between harness.c, testbed.c and ordinary.c. */
 #ifndef TESTBED_H
 #define TESTBED_H
 
@@ -16,6 +16,18 @@ int testbed_set_up(int needs, const char *kind);
 void testbed_tear_down(bool passed);
 /* Stops the daemon, in order or by SIGKILL, and starts it on the same state. */
 bool testbed_restart(bool kill_it);
+
+/* Of this build, or copies where the user of the test cannot reach that. */
+struct programs {
+  char dmapid[256], dmctl[256];
+};
+extern struct programs programs;
+
+/* From here on the test is an ordinary user's. 0, or the exit code of the test if it cannot be. */
+int become_ordinary(void);
+/* The exit code of a test for which something is missing. */
+int skip(const char *why, const char *what);
+void path_in_dir(char *path, size_t room, const char *name);
 
 long long now_ms(void);
 void pause_ms(int ms);

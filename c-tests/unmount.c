@@ -1,6 +1,6 @@
 /* Purpose: PREUNMOUNT: dmctl umount waits for the answer; ABORT leaves the file system mounted, CONTINUE unmounts it, and
  * UNMOUNT tells of it. */
-#include "harness.h"
+#include "events.h"
 
 #include <sys/wait.h>
 
@@ -8,8 +8,6 @@ static dm_sessid_t sid;
 static struct handle fs, root;
 
 #define ON(h) sid, (h).hanp, (h).hlen, DM_NO_TOKEN
-
-static dm_size_t room[64];
 
 static pid_t begin_umount(void) {
   pid_t child = fork();
@@ -27,12 +25,9 @@ static bool has_worked(pid_t child) {
 }
 
 static dm_eventmsg_t *next(int type) {
-  size_t length = 0;
-  CHECK_EQ(dm_get_events(sid, 1, DM_EV_WAIT, sizeof room, room, &length), 0);
-  dm_eventmsg_t *message = (dm_eventmsg_t *)room;
-  CHECK_EQ(message->ev_type, type);
+  dm_eventmsg_t *message = next_event(sid, type);
   dm_namesp_event_t *body = DM_GET_VALUE(message, ev_data, dm_namesp_event_t *);
-  CHECK_EQ(dm_handle_cmp(DM_GET_VALUE(body, ne_handle1, void *), DM_GET_LEN(body, ne_handle1), fs.hanp, fs.hlen), 0);
+  CHECK_HANDLE(body, ne_handle1, fs);
   return message;
 }
 
@@ -40,7 +35,7 @@ static dm_token_t preunmount(void) {
   dm_eventmsg_t *message = next(DM_EVENT_PREUNMOUNT);
   dm_namesp_event_t *body = DM_GET_VALUE(message, ev_data, dm_namesp_event_t *);
   CHECK_EQ(body->ne_mode, 0);
-  CHECK_EQ(dm_handle_cmp(DM_GET_VALUE(body, ne_handle2, void *), DM_GET_LEN(body, ne_handle2), root.hanp, root.hlen), 0);
+  CHECK_HANDLE(body, ne_handle2, root);
   return message->ev_token;
 }
 
@@ -57,19 +52,19 @@ static void body(void) {
   CHECK_EQ(dm_set_eventlist(ON(fs), &set, DM_EVENT_MAX), 0);
 
   pid_t child = begin_umount();
-  CHECK_EQ(dm_respond_event(sid, preunmount(), DM_RESP_ABORT, EPERM, 0, NULL), 0);
+  respond(sid, preunmount(), DM_RESP_ABORT, EPERM);
   CHECK(!has_worked(child));
   struct handle still = handle_of(in_fs("file"));
   CHECK_EQ(dm_handle_cmp(still.hanp, still.hlen, file.hanp, file.hlen), 0);
 
   child = begin_umount();
-  CHECK_EQ(dm_respond_event(sid, preunmount(), DM_RESP_CONTINUE, 0, 0, NULL), 0);
+  respond(sid, preunmount(), DM_RESP_CONTINUE, 0);
   dm_eventmsg_t *message = next(DM_EVENT_UNMOUNT);
   CHECK_EQ(DM_GET_VALUE(message, ev_data, dm_namesp_event_t *)->ne_retcode, 0);
   /* Nobody waits for its answer, which it must have all the same. */
   dm_token_t token = message->ev_token;
   CHECK(has_worked(child));
-  CHECK_EQ(dm_respond_event(sid, token, DM_RESP_CONTINUE, 0, 0, NULL), 0);
+  respond(sid, token, DM_RESP_CONTINUE, 0);
   CHECK(access(in_fs("file"), F_OK) != 0);
   CHECK_ERRNO(dm_set_disp(ON(fs), &set, DM_EVENT_MAX), EBADF);
   CHECK_EQ(dm_destroy_session(sid), 0);

@@ -2,11 +2,9 @@
 
 #include <dlfcn.h>
 
-typedef long (*any_function)(long, long, long, long, long, long, long, long, long, long);
-
 enum { OUTPUT_BYTES_MAX = 8192 };
 
-static any_function function_of(const char *name) {
+any_function function_of(const char *name) {
   void *address = dlsym(RTLD_DEFAULT, name);
   if (address == NULL)
     fail_at(__FILE__, __LINE__, "%s is not exported", name);

@@ -28,6 +28,10 @@ struct call {
 #define INOUT(p, size) {(long)(p), IN_AND_OUT, size, 1}
 #define STRING(p) {(long)(p), TEXT, 0, 1}
 
+/* A function of the library, by its name. */
+typedef long (*any_function)(long, long, long, long, long, long, long, long, long, long);
+any_function function_of(const char *name);
+
 /* Each pointer of the call in turn: NULL, wild, unmapped, partly mapped, not aligned, and outputs that cannot be written.
  * Each time the call must give -1 and EFAULT, and leave all outputs as they were. Then `unchanged` is asked whether
  * the call had an effect. Returns the number of calls made. */

@@ -1,6 +1,7 @@
 /* Purpose: a store through a shared mapping is a WRITE when its page is written back: it waits until the answer, also over
  * the death of the worker; ABORT keeps the bytes from the file and gives who writes back an error; pages without a
  * region make none. */
+#include "events.h"
 #include "user.h"
 
 #include <fcntl.h>
@@ -12,22 +13,12 @@ static struct handle fs, file;
 
 enum { PAGE = 4096, PAGES = 16, FILE_BYTES = PAGES * PAGE, SHIFT = 100, PART = 300 };
 
-static dm_size_t room[64];
-
-static void no_event(void) {
-  size_t length = 0;
-  CHECK_ERRNO(dm_get_events(sid, 1, 0, sizeof room, room, &length), EAGAIN);
-}
-
 /* The token of the WRITE of that page. */
 static dm_token_t write_of(dm_off_t page) {
-  size_t length = 0;
-  CHECK_EQ(dm_get_events(sid, 1, DM_EV_WAIT, sizeof room, room, &length), 0);
-  dm_eventmsg_t *message = (dm_eventmsg_t *)room;
-  CHECK_EQ(message->ev_type, DM_EVENT_WRITE);
+  dm_eventmsg_t *message = next_event(sid, DM_EVENT_WRITE);
   CHECK(message->ev_token != DM_INVALID_TOKEN);
   dm_data_event_t *body = DM_GET_VALUE(message, ev_data, dm_data_event_t *);
-  CHECK_EQ(dm_handle_cmp(DM_GET_VALUE(body, de_handle, void *), DM_GET_LEN(body, de_handle), file.hanp, file.hlen), 0);
+  CHECK_HANDLE(body, de_handle, file);
   CHECK_EQ(body->de_offset, page * PAGE);
   CHECK_EQ(body->de_length, PAGE);
   return message->ev_token;
@@ -43,10 +34,6 @@ static void is_moved_by(size_t offset, size_t shift) {
   CHECK_EQ(close(fd), 0);
   for (size_t at = 0; at < PART; at++)
     CHECK_EQ(bytes[at], pattern_at(offset + at + shift));
-}
-
-static void respond(dm_token_t token, dm_response_t response, int errno_) {
-  CHECK_EQ(dm_respond_event(sid, token, response, errno_, 0, NULL), 0);
 }
 
 static void body(void) {
@@ -68,28 +55,28 @@ static void body(void) {
   kill_worker();
   CHECK(!has_done(user));
   is_moved_by(3 * PAGE + 50, 0);
-  respond(token, DM_RESP_CONTINUE, 0);
+  respond(sid, token, DM_RESP_CONTINUE, 0);
   CHECK_EQ(await(user), 0);
   is_moved_by(3 * PAGE + 50, SHIFT);
-  no_event();
+  no_event(sid);
 
   /* Refused. */
   user = user_stores("file", 5 * PAGE, PART, SHIFT);
-  respond(write_of(5), DM_RESP_ABORT, EIO);
+  respond(sid, write_of(5), DM_RESP_ABORT, EIO);
   CHECK_EQ(await(user), EIO);
   is_moved_by(5 * PAGE, 0);
-  no_event();
+  no_event(sid);
 
   /* Where no region is, and by one who is behind the regions. */
   user = user_stores("file", 12 * PAGE, PART, SHIFT);
   CHECK_EQ(await(user), 0);
   is_moved_by(12 * PAGE, SHIFT);
-  no_event();
+  no_event(sid);
   CHECK_EQ(dm_set_region(ON(file), 0, NULL, &exact), 0);
   user = user_stores("file", 6 * PAGE, PART, SHIFT);
   CHECK_EQ(await(user), 0);
   is_moved_by(6 * PAGE, SHIFT);
-  no_event();
+  no_event(sid);
   CHECK_EQ(dm_destroy_session(sid), 0);
 }
 
