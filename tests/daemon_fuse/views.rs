@@ -10,6 +10,7 @@ use dmapi::proto::{FsEntry, Reply, Request};
 
 use crate::common::{self, Deadline};
 use crate::deaths::{fuse_mounts, start_again};
+use crate::keeper::Keeper;
 use crate::mounts::{Handler, is_mounted, place, run};
 use crate::service::{BYTES, PATIENCE_MS, Reader, Service, content, dmctl, good, serial, text};
 use crate::support::{Client, Daemon, until};
@@ -550,4 +551,52 @@ impl Handler {
             other => panic!("{other:?}"),
         }
     }
+}
+
+#[test]
+fn the_store_keeps_all_mounts_and_their_readers() {
+    let _one = serial();
+    let _deadline = Deadline::new("the_store_keeps_all_mounts", 240);
+    if !common::is_root() {
+        return;
+    }
+    let keeper_dir = tempfile::tempdir().expect("tempdir");
+    let mut keeper = Keeper::new(keeper_dir.path());
+    let address = text(&keeper.path).to_owned();
+    let environment = [("NOTIFY_SOCKET", address.as_str())];
+    let mut shared = Shared::with("shared", &environment).expect("it is root");
+    let one = shared.add("shared", "one");
+    let users = shared.service.users.clone();
+    shared.service.stub("file");
+    shared.service.stub("one/file");
+    let before = shared.list();
+    let mut readers = Vec::new();
+    for path in [users.join("file"), one.join("file")] {
+        let reader = Reader::start(&path);
+        readers.push((reader, shared.service.next_event()));
+    }
+    until("everything is in the store", || {
+        keeper.look();
+        // Of each mount its table, tree and root; the /dev/fuse of each, and the listener.
+        let count = |role: &str| {
+            let names = keeper.kept.iter().map(|(name, _)| name);
+            names.filter(|name| name.starts_with(role)).count()
+        };
+        let parts = ["dmapi-9-", "dmapi-10-", "dmapi-11-"].map(count);
+        let channels = count("dmapi-7-") + count("dmapi-8-");
+        (keeper.is_ready && parts == [2; 3] && channels == 3).then_some(())
+    });
+    let dir = shared.service.daemon.dir.path().to_owned();
+    shared.service.daemon.kill_everybody();
+    for (reader, _) in &mut readers {
+        reader.is_blocked();
+    }
+    shared.service.daemon.child = keeper.start(&dir);
+    for (reader, event) in readers {
+        shared.service.recall(&event);
+        reader.read_everything();
+    }
+    // Nothing was mounted anew.
+    assert_eq!(shared.list(), before);
+    shared.end();
 }
