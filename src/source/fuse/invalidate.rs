@@ -65,10 +65,14 @@ impl Invalidator {
     /// For the mount behind a channel.
     pub fn new(channel: BorrowedFd<'_>, arena: &Arena) -> io::Result<Self> {
         let life = arena.kept_fd(Role::LIFE);
-        let life = life.map(|life| process::with_borrowed(life, life::watch));
+        let life = life.and_then(|life| {
+            let watch = process::with_borrowed(life, life::watch);
+            let tell = |error| tracing::warn!(%error, "notices go unwatched");
+            watch.map_err(tell).ok()
+        });
         let shared = Shared {
             channel: channel.try_clone_to_owned()?,
-            life: life.transpose()?,
+            life,
             busy: Mutex::default(),
         };
         Ok(Self {
