@@ -2,6 +2,7 @@
 
 pub mod apart;
 pub mod btrfs;
+pub mod caller;
 pub mod clock;
 pub mod deserted;
 pub mod dirent;
