@@ -354,6 +354,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn life_comes_before_channels() {
+        let name = |role| {
+            store_name(&Kept {
+                role,
+                fd: 9,
+                key: 0,
+                more: 0,
+            })
+        };
+        assert!(name(Role::LIFE) < name(Role::FUSE));
+    }
+
+    #[test]
     fn names_of_the_store_round_trip() {
         let kept = Kept {
             role: Role::PRIVATE_ROOT,

@@ -310,11 +310,14 @@ impl Supervisor {
             }
         }
         for (name, fd) in &wanted {
-            if !self.stored.contains_key(name)
-                && process::with_borrowed(*fd, |fd| self.notify.store(name, fd))
-            {
-                self.stored.insert(name.clone(), *fd);
+            if self.stored.contains_key(name) {
+                continue;
             }
+            if !process::with_borrowed(*fd, |fd| self.notify.store(name, fd)) {
+                // In this order only: no channel is there without life, whose end would be taken for its own.
+                break;
+            }
+            self.stored.insert(name.clone(), *fd);
         }
         self.owes = self.stored != wanted;
         // After the descriptors: who is told "ready" may rely on the store.
