@@ -9,6 +9,11 @@ use std::process::Command;
 use dmapi::ffi::constants::{CONSTANTS, VERSION_STRING};
 use dmapi::ffi::types::LAYOUTS;
 
+#[path = "support/header.rs"]
+mod header;
+
+use header::{layouts, number};
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -117,14 +122,6 @@ fn every_function_has_a_guard_and_a_version() {
     assert_eq!(count, listed().len());
 }
 
-fn number(text: &str) -> Option<i64> {
-    text.trim()
-        .trim_end_matches(';')
-        .replace('_', "")
-        .parse()
-        .ok()
-}
-
 /// What bindgen reads in the header: `size name`, `offset name field`, `value name`.
 fn header_facts() -> BTreeMap<String, i64> {
     let bindings = bindgen::Builder::default()
@@ -135,25 +132,7 @@ fn header_facts() -> BTreeMap<String, i64> {
         .generate()
         .expect("libclang reads include/dmapi.h")
         .to_string();
-    let mut facts = BTreeMap::new();
-    // `["Size of x"][size_of::<x>() - 8usize];`, over one line or more.
-    for check in bindings.split("[\"").skip(1) {
-        let (Some((what, _)), Some((_, value))) = (
-            check.split_once('"'),
-            check
-                .split_once("usize]")
-                .and_then(|(check, _)| check.rsplit_once('-')),
-        ) else {
-            continue;
-        };
-        let what = match what.strip_prefix("Size of ") {
-            Some(name) => format!("size {name}"),
-            None => what
-                .replace("Offset of field: ", "offset ")
-                .replace("::", " "),
-        };
-        facts.extend(number(value).map(|value| (what, value)));
-    }
+    let mut facts = layouts(&bindings);
     for line in bindings.lines() {
         if let Some(rest) = line.trim().strip_prefix("pub const ") {
             let name = rest.split(':').next().unwrap_or("");

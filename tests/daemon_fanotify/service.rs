@@ -255,6 +255,52 @@ impl Service {
     }
 }
 
+/// Two readers of migrated files: the event of the first was received, that of the second was not.
+pub struct Two {
+    reader: Reader,
+    event: Event,
+    late: Reader,
+}
+
+impl Two {
+    pub fn wait(service: &mut Service) -> Self {
+        service.stub("file");
+        service.stub("other");
+        let reader = service.reader("file");
+        let event = service.next_event();
+        let late = service.reader("other");
+        until("two events", || {
+            let status = service.daemon.status();
+            (status.events_blocked == 2).then_some(())
+        });
+        Self {
+            reader,
+            event,
+            late,
+        }
+    }
+
+    pub fn are_blocked(&mut self) {
+        self.reader.is_blocked();
+        self.late.is_blocked();
+    }
+
+    /// Both get their bytes, and so does one who comes later.
+    pub fn read_everything(mut self, service: &mut Service) {
+        service.recall(&self.event);
+        self.reader.read_everything();
+        let event = service.next_event();
+        self.late.is_blocked();
+        service.recall(&event);
+        self.late.read_everything();
+        service.stub("third");
+        let reader = service.reader("third");
+        let event = service.next_event();
+        service.recall(&event);
+        reader.read_everything();
+    }
+}
+
 /// A user that reads a file from its beginning to its end.
 pub struct Reader {
     pub child: Child,

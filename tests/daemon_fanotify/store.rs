@@ -2,8 +2,8 @@
 
 use crate::common::{self, Deadline};
 use crate::keeper::Keeper;
-use crate::service::{Service, serial, text};
-use crate::support::{self, is_dead, until};
+use crate::service::{Service, Two, serial, text};
+use crate::support::{self, is_dead};
 
 #[test]
 fn the_store_keeps_readers_blocked_while_no_process_is_left() {
@@ -18,38 +18,14 @@ fn the_store_keeps_readers_blocked_while_no_process_is_left() {
     let Some(mut service) = Service::start_with(&[("NOTIFY_SOCKET", &address)]) else {
         return;
     };
-    service.stub("file");
-    service.stub("other");
-    let mut reader = service.reader("file");
-    let event = service.next_event();
-    let mut late = service.reader("other");
-    until("two events", || {
-        let status = service.daemon.status();
-        (status.events_blocked == 2).then_some(())
-    });
-    until("everything is in the store", || {
-        keeper.look();
-        // Arena, permission group, private mount, listener.
-        let names = ["dmapi-1-", "dmapi-2-", "dmapi-6-", "dmapi-8-"];
-        keeper.has_all(&names).then_some(())
-    });
+    let mut two = Two::wait(&mut service);
+    // Arena, permission group, private mount, listener.
+    keeper.takes_all(&["dmapi-1-", "dmapi-2-", "dmapi-6-", "dmapi-8-"]);
     let dir = service.daemon.dir.path().to_owned();
     service.daemon.kill_everybody();
-    reader.is_blocked();
-    late.is_blocked();
+    two.are_blocked();
     service.daemon.child = keeper.start(&dir);
-    service.recall(&event);
-    reader.read_everything();
-    let event = service.next_event();
-    late.is_blocked();
-    service.recall(&event);
-    late.read_everything();
-    // The watch goes on, too.
-    service.stub("third");
-    let reader = service.reader("third");
-    let event = service.next_event();
-    service.recall(&event);
-    reader.read_everything();
+    two.read_everything(&mut service);
     assert!(!is_dead(service.daemon.status().worker_pid));
     service.end();
 }

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 
 use crate::common::{self, Deadline};
 use crate::keeper::Keeper;
-use crate::service::{Service, serial, text};
+use crate::service::{Service, Two, serial, text};
 use crate::support::until;
 use crate::views::Shared;
 
@@ -28,37 +28,24 @@ fn keeps(options: &str) {
     let Some(mut service) = Service::behind_fuse(options, &[("NOTIFY_SOCKET", &address)]) else {
         return;
     };
-    service.stub("file");
-    service.stub("other");
     let path = service.users.join("plain");
     std::fs::write(&path, b"before").expect("written");
     let open = File::options().read(true).write(true).open(&path);
     let open = open.expect("opened");
-    let mut reader = service.reader("file");
-    let event = service.next_event();
-    let mut late = service.reader("other");
-    until("two events", || {
-        let status = service.daemon.status();
-        (status.events_blocked == 2).then_some(())
-    });
-    until("everything is in the store", || {
-        keeper.look();
-        // Arena, /dev/fuse, listener, table, tree, root, life.
-        let names = [
-            "dmapi-1-",
-            "dmapi-7-",
-            "dmapi-8-",
-            "dmapi-9-",
-            "dmapi-10-",
-            "dmapi-11-",
-            "dmapi-12-",
-        ];
-        keeper.has_all(&names).then_some(())
-    });
+    let mut two = Two::wait(&mut service);
+    // Arena, /dev/fuse, listener, table, tree, root, life.
+    keeper.takes_all(&[
+        "dmapi-1-",
+        "dmapi-7-",
+        "dmapi-8-",
+        "dmapi-9-",
+        "dmapi-10-",
+        "dmapi-11-",
+        "dmapi-12-",
+    ]);
     let dir = service.daemon.dir.path().to_owned();
     service.daemon.kill_everybody();
-    reader.is_blocked();
-    late.is_blocked();
+    two.are_blocked();
     service.daemon.child = keeper.start(&dir);
     // What was open goes on.
     let mut bytes = [0; 6];
@@ -69,17 +56,7 @@ fn keeps(options: &str) {
     assert_eq!(std::fs::read(&path).expect("read"), b"after!");
     let behind = std::fs::read(service.fs.join("plain")).expect("read");
     assert_eq!(behind, b"after!");
-    service.recall(&event);
-    reader.read_everything();
-    let event = service.next_event();
-    late.is_blocked();
-    service.recall(&event);
-    late.read_everything();
-    service.stub("third");
-    let reader = service.reader("third");
-    let event = service.next_event();
-    service.recall(&event);
-    reader.read_everything();
+    two.read_everything(&mut service);
     service.end();
 }
 

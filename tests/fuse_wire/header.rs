@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use dmapi::source::fuse::wire::abi;
 use dmapi::source::fuse::wire::layout;
 
+use crate::c_header::{layouts, number};
+
 /// What the header of 7.38 does not have, and what structures got since: checked as soon as a header has it.
 const NEWER_STRUCTURES: [&str; 4] = [
     "fuse_sx_time",
@@ -50,11 +52,6 @@ const CARRIED: [(&str, usize); 9] = [
     ("fuse_in_header", 40),
 ];
 
-fn number(text: &str) -> Option<i128> {
-    let text = text.trim().trim_end_matches(';').replace('_', "");
-    text.parse().ok()
-}
-
 /// `size name`, `offset name field`, `value name`, as libclang reads the header.
 fn header_facts() -> BTreeMap<String, i128> {
     // Macros with shifts and suffixes are constants only for who evaluates them.
@@ -69,24 +66,7 @@ fn header_facts() -> BTreeMap<String, i128> {
         .generate()
         .expect("libclang reads linux/fuse.h; `make deps` installs it")
         .to_string();
-    let mut facts = BTreeMap::new();
-    for check in bindings.split("[\"").skip(1) {
-        let (Some((what, _)), Some((_, value))) = (
-            check.split_once('"'),
-            check
-                .split_once("usize]")
-                .and_then(|(check, _)| check.rsplit_once('-')),
-        ) else {
-            continue;
-        };
-        let what = match what.strip_prefix("Size of ") {
-            Some(name) => format!("size {name}"),
-            None => what
-                .replace("Offset of field: ", "offset ")
-                .replace("::", " "),
-        };
-        facts.extend(number(value).map(|value| (what, value)));
-    }
+    let mut facts = layouts(&bindings);
     for line in bindings.lines() {
         let Some(rest) = line.trim().strip_prefix("pub const ") else {
             continue;

@@ -94,6 +94,14 @@ impl Keeper {
         child
     }
 
+    /// Waits until it has a descriptor under each of these names.
+    pub fn takes_all(&mut self, names: &[&str]) {
+        super::support::until("everything is in the store", || {
+            self.look();
+            self.has_all(names).then_some(())
+        });
+    }
+
     /// Has it a descriptor under each of these names?
     pub fn has_all(&self, names: &[&str]) -> bool {
         let has = |role: &&str| self.kept.iter().any(|(name, _)| name.starts_with(*role));
