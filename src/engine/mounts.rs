@@ -281,11 +281,9 @@ pub(super) struct Wish {
 fn namespace(fs: FsId, root: Option<Handle>, forced: bool, errno: i32) -> EventBody {
     EventBody::Namespace(NamespaceBody {
         mode: if forced { MODE_FORCED } else { 0 },
-        handle1: Some(Handle::Fs(fs)),
         handle2: root,
-        name1: Vec::new(),
-        name2: Vec::new(),
         retcode: errno,
+        ..NamespaceBody::about(Handle::Fs(fs))
     })
 }
 

@@ -184,6 +184,20 @@ pub struct NamespaceBody {
     pub retcode: i32,
 }
 
+impl NamespaceBody {
+    /// Of an event that says nothing but which object it is about.
+    pub fn about(object: Handle) -> Self {
+        Self {
+            mode: 0,
+            handle1: Some(object),
+            handle2: None,
+            name1: Vec::new(),
+            name2: Vec::new(),
+            retcode: 0,
+        }
+    }
+}
+
 /// What an event says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EventBody {

@@ -127,14 +127,7 @@ impl Fanotify {
         }
         debuts.insert(handle, Vec::new());
         drop(debuts);
-        let body = NamespaceBody {
-            mode: 0,
-            handle1: Some(handle),
-            handle2: None,
-            name1: Vec::new(),
-            name2: Vec::new(),
-            retcode: 0,
-        };
+        let body = NamespaceBody::about(handle);
         Some(Verdict::Queue(Box::new(Queued {
             served: Arc::clone(served),
             kind: EventType::Debut,

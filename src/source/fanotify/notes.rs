@@ -360,11 +360,8 @@ impl Passing<'_> {
                 EventType::PostRemove,
                 NamespaceBody {
                     mode: self.mode_of(found.as_ref()),
-                    handle1: Some(parent),
-                    handle2: None,
                     name1: name.clone(),
-                    name2: Vec::new(),
-                    retcode: 0,
+                    ..NamespaceBody::about(parent)
                 },
             );
         }
@@ -380,17 +377,7 @@ impl Passing<'_> {
             return;
         };
         if self.is_listed(kind, &[object]) {
-            self.queue(
-                kind,
-                NamespaceBody {
-                    mode: 0,
-                    handle1: Some(object),
-                    handle2: None,
-                    name1: Vec::new(),
-                    name2: Vec::new(),
-                    retcode: 0,
-                },
-            );
+            self.queue(kind, NamespaceBody::about(object));
         }
     }
 

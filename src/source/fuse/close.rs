@@ -47,14 +47,7 @@ impl Connection {
         };
         let node = self.node(file.node)?;
         if self.wants(EventType::Close, &node)? {
-            let body = NamespaceBody {
-                mode: 0,
-                handle1: Some(node.handle),
-                handle2: None,
-                name1: Vec::new(),
-                name2: Vec::new(),
-                retcode: 0,
-            };
+            let body = NamespaceBody::about(node.handle);
             self.tell(task, EventType::Close, EventBody::Namespace(body));
         }
         self.heed_passed_writes(&node, &file);

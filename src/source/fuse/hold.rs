@@ -263,12 +263,8 @@ impl Connection {
         Owed {
             kind: EventType::NoSpace,
             body: EventBody::Namespace(NamespaceBody {
-                mode: 0,
-                handle1: Some(crate::model::Handle::Fs(self.fs())),
                 handle2: object.map(|node: std::sync::Arc<Node>| node.handle),
-                name1: Vec::new(),
-                name2: Vec::new(),
-                retcode: 0,
+                ..NamespaceBody::about(crate::model::Handle::Fs(self.fs()))
             }),
             changes: 0,
             call: None,

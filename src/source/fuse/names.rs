@@ -112,14 +112,7 @@ impl Connection {
     fn debut(&self, task: &Task<'_>, node: &Node) -> Result<(), Stop> {
         let owed = self.owes_debut(node);
         self.ask(task, owed, EventType::Debut, || {
-            EventBody::Namespace(NamespaceBody {
-                mode: 0,
-                handle1: Some(node.handle),
-                handle2: None,
-                name1: Vec::new(),
-                name2: Vec::new(),
-                retcode: 0,
-            })
+            EventBody::Namespace(NamespaceBody::about(node.handle))
         })?;
         node.lock().is_known = true;
         Ok(())

@@ -54,12 +54,8 @@ impl Task<'_> {
 /// An operation on names in a directory.
 pub(super) fn body(dir: &Node, name: &std::ffi::CStr) -> NamespaceBody {
     NamespaceBody {
-        mode: 0,
-        handle1: Some(dir.handle),
-        handle2: None,
         name1: name.to_bytes().to_vec(),
-        name2: Vec::new(),
-        retcode: 0,
+        ..NamespaceBody::about(dir.handle)
     }
 }
 
@@ -149,14 +145,7 @@ impl Connection {
     /// Tells of a change of attributes.
     pub(super) fn tell_attribute(&self, task: &Task<'_>, node: &Node) -> Result<(), Stop> {
         if self.wants(EventType::Attribute, node)? {
-            let body = NamespaceBody {
-                mode: 0,
-                handle1: Some(node.handle),
-                handle2: None,
-                name1: Vec::new(),
-                name2: Vec::new(),
-                retcode: 0,
-            };
+            let body = NamespaceBody::about(node.handle);
             self.tell(task, EventType::Attribute, EventBody::Namespace(body));
         }
         Ok(())
