@@ -177,6 +177,13 @@ impl User {
         self.get(&open_line(path, flags)).ok()
     }
 
+    /// Maps so many bytes of an open file with MAP_SHARED; where they are.
+    pub fn map(&mut self, fd: i64, bytes: usize, protection: i32) -> i64 {
+        let shared = libc::MAP_SHARED;
+        self.get(&format!("map {fd} 0 {bytes} {protection} {shared}"))
+            .ok()
+    }
+
     /// Kills it, as the system would.
     pub fn kill(&mut self) {
         let _ = self.child.kill();

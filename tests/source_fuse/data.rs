@@ -37,8 +37,7 @@ fn a_fault_of_a_mapping_is_an_event_of_its_page() {
         let file = rig.stub("f", SIZE);
         let fd = user.open(&rig.join("f"), "RDWR");
         let (read, write) = (libc::PROT_READ, libc::PROT_READ | libc::PROT_WRITE);
-        let line = format!("map {fd} 0 {SIZE} {read} {}", libc::MAP_SHARED);
-        let base = user.get(&line).ok();
+        let base = user.map(fd, SIZE, read);
         rig.is_quiet();
         let line = format!("load {} 10 9000", base + 9000);
         rig.served(&mut user, &line, EventType::Read, (8192, PAGE))
@@ -52,8 +51,7 @@ fn a_fault_of_a_mapping_is_an_event_of_its_page() {
             .is_right(10);
 
         // What is stored through a mapping goes to the file, and into a stub only after a recall.
-        let line = format!("map {fd} 0 {SIZE} {write} {}", libc::MAP_SHARED);
-        let base = user.get(&line).ok();
+        let base = user.map(fd, SIZE, write);
         user.get(&format!("store {} 5 777", base + 20_000)).ok();
         user.get(&format!("fsync {fd}")).ok();
         let bytes = std::fs::read(rig.private("f")).expect("the backing file");
@@ -156,8 +154,7 @@ fn a_killed_reader_is_withdrawn_and_a_late_answer_harms_nobody() {
             let fd = killed.open(&rig.join(&name), flags);
             match way {
                 1 => {
-                    let line = format!("map {fd} 0 8192 {} {}", libc::PROT_READ, libc::MAP_SHARED);
-                    let base = killed.get(&line).ok();
+                    let base = killed.map(fd, 8192, libc::PROT_READ);
                     killed.tell(&format!("load {base} 10 0"));
                 }
                 _ => killed.tell(&format!("pread {fd} 0 4096")),
@@ -204,8 +201,7 @@ fn who_waits_for_long_is_not_taken_for_dead() {
         }
         rig.stub("mapped", SIZE);
         let fd = user.open(&rig.join("mapped"), "RDONLY");
-        let line = format!("map {fd} 0 8192 {} {}", libc::PROT_READ, libc::MAP_SHARED);
-        let base = user.get(&line).ok();
+        let base = user.map(fd, 8192, libc::PROT_READ);
         user.tell(&format!("load {base} 10 0"));
         let event = rig.sink.next();
         rig.source.look_after_callers();
@@ -271,8 +267,7 @@ fn a_signal_that_ends_waits_ends_a_call_but_no_fault() {
 
         rig.stub("mapped", SIZE);
         let fd = mapper.open(&rig.join("mapped"), "RDONLY");
-        let map = format!("map {fd} 0 {SIZE} {} {}", libc::PROT_READ, libc::MAP_SHARED);
-        let base = mapper.get(&map).ok();
+        let base = mapper.map(fd, SIZE, libc::PROT_READ);
         mapper.tell(&format!("load {base} 10 0"));
         let event = rig.sink.next();
         signal(&mapper);

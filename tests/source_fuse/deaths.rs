@@ -63,8 +63,7 @@ fn reads_and_truncations_that_wait_are_answered_by_the_next_worker() {
         let fd = direct.open(&rig.join("direct"), "RDONLY|DIRECT");
         direct.tell(&format!("pread {fd} 4096 8192"));
         let fd = mapper.open(&rig.join("mapped"), "RDONLY");
-        let line = format!("map {fd} 0 {SIZE} {} {}", libc::PROT_READ, libc::MAP_SHARED);
-        let base = mapper.get(&line).ok();
+        let base = mapper.map(fd, SIZE, libc::PROT_READ);
         mapper.tell(&format!("load {} 10 5000", base + 5000));
         cutter.tell(&open_line(&rig.join("cut"), "RDWR|TRUNC"));
         let events: Vec<_> = (0..4).map(|_| rig.sink.next()).collect();

@@ -16,8 +16,7 @@ fn a_fault_through_a_descriptor_with_o_direct_is_an_event_of_its_page() {
         let file = rig.file("f", SIZE);
         rig.guard(file, &[region(0, 0, 1)]);
         let fd = user.open(&rig.join("f"), "RDONLY|DIRECT");
-        let (read, shared) = (libc::PROT_READ, libc::MAP_SHARED);
-        let base = user.get(&format!("map {fd} 0 {SIZE} {read} {shared}")).ok();
+        let base = user.map(fd, SIZE, libc::PROT_READ);
         let load = format!("load {} 10 9000", base + 9000);
         rig.passed(&mut user, &load, EventType::Read, (2 * PAGE, PAGE))
             .is_right(10);

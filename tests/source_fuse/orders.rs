@@ -24,12 +24,6 @@ fn on_cached(test: impl Fn(Rig)) {
     test(Rig::with(LoopFs::new("xfs"), true));
 }
 
-fn map(user: &mut User, fd: i64, protection: i32) -> i64 {
-    let shared = libc::MAP_SHARED;
-    user.get(&format!("map {fd} 0 {SIZE} {protection} {shared}"))
-        .ok()
-}
-
 /// Its CLOSE was told of.
 fn is_closed(rig: &Rig, file: Handle) {
     let event = rig.sink.next();
@@ -72,7 +66,7 @@ fn a_mapping_that_outlives_the_close_is_found_by_the_lease() {
         let file = rig.file("f", SIZE);
         rig.list(&[EventType::Close]);
         let fd = user.open(&rig.join("f"), "RDWR");
-        let base = map(&mut user, fd, libc::PROT_READ);
+        let base = user.map(fd, SIZE, libc::PROT_READ);
         let look = format!("load {base} 4096 0");
         user.get(&look).is_right(4096);
         user.get(&format!("close {fd}")).ok();
@@ -164,7 +158,7 @@ fn what_a_mapping_stored_is_a_change() {
         let mut user = User::new();
         let file = rig.file("f", SIZE);
         let fd = user.open(&rig.join("f"), "RDWR");
-        let base = map(&mut user, fd, libc::PROT_READ | libc::PROT_WRITE);
+        let base = user.map(fd, SIZE, libc::PROT_READ | libc::PROT_WRITE);
         let store = format!("store {} 5 777", base + 20_000);
         // The kernel may have written it back by itself before: then it is stored once more.
         let refused = (0..20).any(|_| {

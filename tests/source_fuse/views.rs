@@ -48,12 +48,6 @@ fn on_pair(options: FuseOptions, test: impl Fn(Pair)) {
     test(Pair::new("xfs", options, ""));
 }
 
-fn map(user: &mut User, fd: i64, protection: i32) -> i64 {
-    let shared = libc::MAP_SHARED;
-    user.get(&format!("map {fd} 0 {SIZE} {protection} {shared}"))
-        .ok()
-}
-
 #[test]
 fn another_file_system_with_the_same_uuid_is_no_further_mount() {
     if !common::is_root() {
@@ -107,7 +101,7 @@ fn one_that_is_open_and_mapped_in_both_is_migrated() {
         let mut bases = Vec::new();
         for (user, path) in users.iter_mut().zip(pair.both("f")) {
             let fd = user.open(&path, "RDWR");
-            let base = map(user, fd, libc::PROT_READ);
+            let base = user.map(fd, SIZE, libc::PROT_READ);
             user.get(&format!("load {base} {SIZE} 0"))
                 .is_right(SIZE as i64);
             bases.push(base);
@@ -161,7 +155,7 @@ fn what_a_mapping_in_the_other_mount_stored_is_a_change() {
         // Both have one backing file, so the lease test finds no stranger.
         user.open(&rig.join("f"), "RDWR");
         let fd = user.open(&pair.join("f"), "RDWR");
-        let base = map(&mut user, fd, libc::PROT_READ | libc::PROT_WRITE);
+        let base = user.map(fd, SIZE, libc::PROT_READ | libc::PROT_WRITE);
         let store = format!("store {} 5 777", base + 20_000);
         // The kernel may have written it back by itself before: then it is stored once more.
         let refused = (0..20).any(|_| {
@@ -390,7 +384,7 @@ fn who_waits_in_a_mount_that_is_torn_down_goes() {
         eventually("it is withdrawn", || {
             rig.sink.withdrawn() == [event.serial.expect("it waits")]
         });
-        assert_eq!(rig.sink.views_gone(), [pair.device]);
+        eventually("it is told of", || rig.sink.views_gone() == [pair.device]);
         let fd = user.open(&rig.join("f"), "RDONLY");
         user.tell(&format!("pread {fd} 0 100"));
         rig.serve(EventType::Read, (0, 100));

@@ -194,9 +194,7 @@ impl Connection {
 
     fn open_once(&self, node: &Node, flags: i32) -> Result<io::Result<OwnedFd>, Stop> {
         let is_ended = node.lock().is_ended;
-        if let Some(opened) = self.mount.open_as_user(node.handle, flags)
-            && !is_ended
-        {
+        if !is_ended && let Some(opened) = self.mount.open_as_user(node.handle, flags) {
             return Ok(opened);
         }
         let object = self.look(node)?;

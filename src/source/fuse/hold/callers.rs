@@ -32,10 +32,7 @@ impl Waiting {
     fn new(serial: Serial, task: &Task<'_>) -> Self {
         let request = &task.request;
         let (calls, is_ahead) = match request.op {
-            Op::Read { flags, .. } => (
-                Calls::IfItReads(request.node),
-                flags & libc::O_DIRECT as u32 == 0,
-            ),
+            Op::Read { lock_owner, .. } => (Calls::IfItReads(request.node), lock_owner.is_none()),
             Op::Write {
                 from_cache: true, ..
             } => (Calls::Never, false),
