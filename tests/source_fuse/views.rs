@@ -174,6 +174,34 @@ fn what_a_mapping_in_the_other_mount_stored_is_a_change() {
     });
 }
 
+/// It is open in the cached way in the first mount, and a mapping past the second one is left of an open there.
+#[test]
+fn a_mapping_that_outlives_the_close_in_the_other_mount_is_found() {
+    if !common::is_root() {
+        return;
+    }
+    let _one = serial();
+    let _deadline = Deadline::new(240);
+    let shared = FuseOptions::SHARED;
+    let mut rig = Rig::chosen(LoopFs::new("xfs"), shared.with(FuseOptions::CACHED));
+    let (point, _) = rig.add("", shared);
+    let file = rig.file("f", SIZE);
+    let mut users = [User::new(), User::new()];
+    let passing = users[1].open(&point.join("f"), "RDWR");
+    let base = users[1].map(passing, SIZE, libc::PROT_READ);
+    rig.list(&[EventType::Close]);
+    users[1].get(&format!("close {passing}")).ok();
+    assert_eq!(rig.sink.next().kind, EventType::Close);
+    users[0].open(&rig.join("f"), "RDWR");
+    let guard = || rig.source.set_regions(file, &[region(0, 0, 1)], true);
+    assert_eq!(guard(), Err(DmError::Busy));
+    assert_eq!(rig.punch(file), Err(DmError::Busy));
+    users[1].get(&format!("load {base} 4096 0")).is_right(4096);
+    users[1].kill();
+    eventually("the mapping is gone", || guard().is_ok());
+    rig.punch(file).expect("nothing keeps it");
+}
+
 /// Opens through either mount wait for the end of a migration.
 #[test]
 fn an_open_through_the_other_mount_waits() {

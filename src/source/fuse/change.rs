@@ -202,10 +202,14 @@ fn test_visible(
     if prepared.is_open_past_us() && !first.skips(Skip::OPEN_COUNT) {
         return Err(DmError::Busy);
     }
-    if prepared.is_open() || first.skips(Skip::LEASE) {
+    // Where it is open in the cached way nobody has it mapped past us. Where it is not open, a mapping may be left.
+    if prepared.is_open_everywhere() || first.skips(Skip::LEASE) {
         return Ok(());
     }
-    let file = first.mount.open(object, OpenFor::Write);
+    let file = match prepared.backing() {
+        Some(backing) => Ok(Target::Open(backing)),
+        None => first.mount.open(object, OpenFor::Write).map(Target::Fresh),
+    };
     match file.map_err(in_use) {
         Ok(file) => test_unused(file.as_fd(), LEASE_TRIES, || {}, || {}),
         // It cannot be written, so nobody has it mapped to write. Who reads it past us is not found.

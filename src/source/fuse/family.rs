@@ -133,11 +133,13 @@ impl Connection {
         }
     }
 
-    /// A user changed the data through this mount: pages that other mounts have are old.
+    /// A user changed the data through this mount: pages that other mounts have are old. Where the file is not open the
+    /// next open sees to that.
     pub(super) fn tell_others_of_data(&self, node: &Node) {
         for (other, node) in self.elsewhere(node) {
-            other.invalidator.attributes(node.id);
-            other.invalidator.pages_later(node.id);
+            if node.lock().opens > 0 {
+                other.invalidator.pages_later(node.id);
+            }
         }
     }
 

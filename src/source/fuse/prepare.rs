@@ -93,6 +93,11 @@ impl<'a> Prepared<'a> {
         self.ways().next().is_some()
     }
 
+    /// Is it open in every mount?
+    pub fn is_open_everywhere(&self) -> bool {
+        self.parts.iter().all(|part| part.way.is_some())
+    }
+
     /// Is it open past us?
     pub fn is_open_past_us(&self) -> bool {
         self.ways().any(|way| way == Way::Passthrough)
