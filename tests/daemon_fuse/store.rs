@@ -65,14 +65,7 @@ fn keeps(options: &str) {
 fn a_slow_service_manager_gets_everything() {
     let _one = serial();
     let _deadline = Deadline::new("a_slow_service_manager_gets_everything", 240);
-    if !common::is_root() {
-        return;
-    }
-    let keeper_dir = tempfile::tempdir().expect("tempdir");
-    let mut keeper = Keeper::new(keeper_dir.path());
-    let address = text(&keeper.path).to_owned();
-    let environment = [("NOTIFY_SOCKET", address.as_str())];
-    let Some(mut shared) = Shared::with("shared", &environment) else {
+    let Some((_dir, mut keeper, mut shared)) = Shared::kept() else {
         return;
     };
     const MORE: usize = 4;

@@ -39,6 +39,14 @@ impl Shared {
         Some(Self { service, points })
     }
 
+    /// A service manager keeps what it is given, as long as the directory lives.
+    pub fn kept() -> Option<(tempfile::TempDir, Keeper, Self)> {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let keeper = Keeper::new(dir.path());
+        let shared = Self::with("shared", &[("NOTIFY_SOCKET", text(&keeper.path))])?;
+        Some((dir, keeper, shared))
+    }
+
     /// Shows a new directory on a new mount point.
     pub fn add(&mut self, options: &str, name: &str) -> PathBuf {
         let users = &self.service.users;
@@ -557,14 +565,9 @@ impl Handler {
 fn the_store_keeps_all_mounts_and_their_readers() {
     let _one = serial();
     let _deadline = Deadline::new("the_store_keeps_all_mounts", 240);
-    if !common::is_root() {
+    let Some((_dir, mut keeper, mut shared)) = Shared::kept() else {
         return;
-    }
-    let keeper_dir = tempfile::tempdir().expect("tempdir");
-    let mut keeper = Keeper::new(keeper_dir.path());
-    let address = text(&keeper.path).to_owned();
-    let environment = [("NOTIFY_SOCKET", address.as_str())];
-    let mut shared = Shared::with("shared", &environment).expect("it is root");
+    };
     let one = shared.add("shared", "one");
     let users = shared.service.users.clone();
     shared.service.stub("file");

@@ -183,8 +183,8 @@ impl Bench {
         }
     }
 
-    /// The next worker, whose source still holds these operations.
-    fn restart(self, blocked: Vec<Serial>) -> Self {
+    /// The worker ends; what it wrote stays.
+    fn down(self) -> tempfile::TempDir {
         let Self {
             dir,
             engine,
@@ -192,6 +192,12 @@ impl Bench {
             client,
         } = self;
         drop((engine, source, client));
+        dir
+    }
+
+    /// The next worker, whose source still holds these operations.
+    fn restart(self, blocked: Vec<Serial>) -> Self {
+        let dir = self.down();
         let (engine, source) = open(dir.path(), Start::Worker, blocked);
         let client = Client::new(&engine, 2);
         Self {

@@ -86,14 +86,7 @@ impl Bench {
 
     /// The next worker finds these mounts in the source.
     fn restart_with(self, kept: &[u64]) -> Self {
-        let Self {
-            dir,
-            engine,
-            source,
-            client,
-        } = self;
-        drop((engine, source, client));
-        open_views(dir, kept)
+        open_views(self.down(), kept)
     }
 }
 
